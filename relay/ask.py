@@ -1,0 +1,208 @@
+"""Ask: one request as it was read, head first. Knows headers and JSON fields; no server, no upstream, no price.
+
+The head is frozen before a byte of the body is looked at: what a trailer says later counts for nothing.
+"""
+
+import random
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import zstandard
+
+from relay import splice
+from relay.endpoints import Endpoint
+from relay.errors import BadRequest, BodyTooLarge, UnsupportedMedia
+from relay.exchange import Header
+from relay.keys import Key
+from relay.record import Keep
+
+# What goes on to the upstream. Never a credential, a cookie, an organization, a hop's own header.
+FORWARDED = frozenset({
+    b"accept", b"content-type", b"user-agent", b"idempotency-key", b"openai-beta", b"x-client-request-id",
+    b"traceparent", b"tracestate",
+})  # fmt: skip
+_STRICTER: dict[Keep, int] = {"full": 0, "redacted": 1, "none": 2}
+_CLIENT_LENGTH = 200  # characters of a user agent that are kept
+_INFLATE_STEP = 65_536  # bytes decoded at a time, so that a bomb is met early
+_ZLIB_CHECK = 31  # the first two bytes of a zlib wrapper are a multiple of it (RFC 1950)
+_EITHER_WRAPPER = 32  # added to the window bits: zlib's or gzip's, whichever it is
+_WINDOW_MAX = 1 << 27  # bytes that a zstd frame may ask us to hold
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the headers say that matters to the relay, and those of them that go on."""
+
+    credentials: tuple[bytes, ...]
+    forwarded: tuple[Header, ...]
+    encoding: bytes
+    agent: str
+    tags: tuple[str, ...]
+    log: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request whose head is in. `at`: microseconds since 1970; `began`: nanoseconds of the performance counter."""
+
+    id: str
+    at: int
+    began: int
+    endpoint: Endpoint
+    deployment: str | None  # the alias that an Azure path names
+    query: bytes
+    head: Head
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that is wholly read: the body's bytes as they came (decoded), and the few fields that are looked at."""
+
+    body: bytes
+    fields: splice.Fields
+    model: str | None
+    stream: bool
+
+
+def head(headers: Sequence[Header]) -> Head:
+    """Sort the headers (names in lower case). Raises nothing: what is wrong with them is told when it is used."""
+    credentials: list[bytes] = []
+    forwarded: list[Header] = []
+    encoding, agent, tags, log = b"", b"", b"", None
+    for header in headers:
+        name, value = header
+        if name in FORWARDED:
+            forwarded.append(header)
+            if name == b"user-agent":
+                agent = value
+        elif name == b"authorization":
+            credentials.append(_bearer(value))
+        elif name in (b"api-key", b"x-api-key"):
+            credentials.append(value.strip())
+        elif name == b"content-encoding":
+            encoding = value.strip().lower()
+        elif name == b"x-relay-tags":
+            tags = value
+        elif name == b"x-relay-log":
+            log = value.decode("latin-1").strip().lower()
+    return Head(tuple(credentials), tuple(forwarded), encoding, _text(agent), _tags(tags), log)
+
+
+def _bearer(value: bytes) -> bytes:
+    scheme, _, token = value.strip().partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
+
+
+def _text(value: bytes) -> str:
+    return value[:_CLIENT_LENGTH].decode("latin-1")
+
+
+def _tags(value: bytes) -> tuple[str, ...]:
+    if not value:
+        return ()
+    return tuple(tag for part in _text(value).split(",") if (tag := part.strip()))
+
+
+def credential(head: Head) -> bytes:
+    """The one credential of a request; empty when there is none. Raises BadRequest when it brings two that differ."""
+    found = head.credentials
+    if not found:
+        return b""
+    if len(found) > 1 and any(other != found[0] for other in found):
+        raise BadRequest(
+            "The request brings two different credentials; send one: `Authorization`, `api-key` or `x-api-key`.",
+            code="ambiguous_credentials",
+        )
+    return found[0]
+
+
+def arrive(endpoint: Endpoint, deployment: str | None, query: bytes, headers: Sequence[Header], peer: str) -> Arrival:
+    """The arrival of a request now, with its new id."""
+    at = time.time_ns() // 1000
+    sorted_head = head(headers)
+    client = f"{peer} {sorted_head.agent}" if sorted_head.agent else peer
+    return Arrival(new_id(at), at, time.perf_counter_ns(), endpoint, deployment, query, sorted_head, client)
+
+
+def new_id(at: int) -> str:
+    """`req_` and 22 hex digits: the time in microseconds (so ids sort by it), then 40 random bits."""
+    return f"req_{at:013x}{random.getrandbits(36):09x}"  # an id is a name, not a secret
+
+
+def keep(default: Keep, key: Key, head: Head) -> Keep:
+    """What of the bodies is kept: the key's wish before the configuration's; a request can only ask for less.
+
+    Raises BadRequest for a wish that is not one of the three.
+    """
+    base = key.log or default
+    if head.log is None:
+        return base
+    for wish in _STRICTER:
+        if wish == head.log:
+            return max(base, wish, key=_STRICTER.__getitem__)
+    raise BadRequest("The header x-relay-log must be full, redacted or none.", param="x-relay-log")
+
+
+def read(arrival: Arrival, body: bytes, limit: int) -> Ask:
+    """The request whose whole body is `body`. `limit`: bytes that it may decode to.
+
+    Raises BadRequest, UnsupportedMedia (an unknown content-encoding), BodyTooLarge.
+    """
+    body = plain(body, arrival.head, limit)
+    fields = splice.read(body)
+    model = splice.text(fields, "model") if "model" in fields else arrival.deployment
+    return Ask(body, fields, model, splice.flag(fields, "stream"))
+
+
+def model(ask: Ask, default: str | None) -> str:
+    """The model's name that is asked for. Raises BadRequest when there is none, and no default."""
+    name = ask.model or default
+    if not name:
+        raise BadRequest("You must provide a model parameter.", param="model")
+    return name
+
+
+def plain(body: bytes, head: Head, limit: int) -> bytes:
+    """The body without its content-encoding, if it has one. Raises what `decoded` raises."""
+    return body if head.encoding in (b"", b"identity") else decoded(body, head.encoding, limit)
+
+
+def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """`body` without its content-encoding, decoded step by step, so that a bomb ends at `limit` bytes."""
+    kind = encoding.decode("latin-1")
+    if encoding not in (b"gzip", b"x-gzip", b"deflate", b"zstd"):
+        raise UnsupportedMedia(f"The content-encoding {kind!r} is not supported; send gzip, deflate, zstd or none.")
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        for piece in _unzstd(body) if encoding == b"zstd" else _inflated(body, encoding):
+            size += len(piece)
+            if size > limit:
+                raise BodyTooLarge(f"The request body is larger than {limit} bytes when decoded.")
+            pieces.append(piece)
+    except (zlib.error, zstandard.ZstdError, EOFError) as fault:
+        raise BadRequest(f"The request body is not valid {kind}.") from fault
+    return b"".join(pieces)
+
+
+def _inflated(body: bytes, encoding: bytes) -> Iterator[bytes]:
+    """gzip, and deflate in both its readings: with the zlib wrapper as the standard says, and raw as some send it."""
+    bare = encoding == b"deflate" and int.from_bytes(body[:2], "big") % _ZLIB_CHECK != 0
+    stream = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | _EITHER_WRAPPER)
+    rest = body
+    while rest and not stream.eof:
+        yield stream.decompress(rest, _INFLATE_STEP)
+        rest = stream.unconsumed_tail
+    while not stream.eof and (piece := stream.decompress(b"", _INFLATE_STEP)):
+        yield piece
+    if not stream.eof:
+        raise EOFError
+
+
+def _unzstd(body: bytes) -> Iterator[bytes]:
+    with zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).stream_reader(body) as stream:
+        while piece := stream.read(_INFLATE_STEP):
+            yield piece

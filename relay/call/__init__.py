@@ -1,0 +1,107 @@
+"""The story of one request: who are you, what do you want, who can serve it, may you spend it, here it is, the bill.
+
+It is plain async and knows no server: it writes to a Sink. Every line is a module. A refusal is an exception, raised
+where it is discovered and answered here.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from relay import ask as asking
+from relay.ask import Arrival
+from relay.call.account import Account
+from relay.call.delivery import Delivery, deliver, outcome_of
+from relay.call.sink import Sink
+from relay.counters import Counters
+from relay.errors import InternalError, Overloaded, RelayError
+from relay.journal import Journal
+from relay.keys import Keyring, authenticate
+from relay.pricing import Rate
+from relay.record import Keep
+from relay.routing import Routes
+from relay.upstream.door import Upstream, open_first
+
+
+@dataclass(slots=True)
+class Relay:
+    """What all requests share. Each value is immutable and swapped whole, so a request keeps what it started with."""
+
+    routes: Routes
+    keyring: Keyring
+    upstreams: Mapping[str, Upstream]
+    rates: Mapping[str, Rate]
+    counters: Counters
+    journal: Journal
+    bodies: Keep
+    max_body: int  # bytes
+    draining: bool = False
+
+
+def admit(relay: Relay, arrival: Arrival) -> Account:
+    """Who are you? Asked when the head is in, before a byte of the body is read.
+
+    Raises Unauthorized, or BadRequest for two credentials that differ.
+    """
+    key = authenticate(relay.keyring, asking.credential(arrival.head), time.time())
+    return Account(arrival, relay.journal, key, asking.keep(relay.bodies, key, arrival.head))
+
+
+async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None:
+    """All that happens to a request whose body is here. It ends with its answer sent and its record written.
+
+    Cancel it when the client leaves: the upstream's connection closes at once, and the record says so.
+    """
+    delivery: Delivery | None = None
+    arrival = account.arrival
+    account.ready_at = time.perf_counter_ns()
+    try:
+        # what do you want?
+        account.ask = ask = asking.read(arrival, body, relay.max_body)
+        model = asking.model(ask, relay.routes.default_model)
+        # who can serve it, and may you ask for it?
+        key = account.key
+        plan = relay.routes.plan(model, key.models if key else None)
+        account.target = target = plan.targets[0]
+        account.rate = relay.rates.get(f"{target.upstream}/{target.model}")
+        # may you spend it?
+        if key is not None:
+            account.lease = relay.counters.admit(key, time.time())
+        # here it is
+        account.asked_at = time.perf_counter_ns()
+        opened = await open_first(plan, arrival, ask, relay.upstreams, account.tries)
+        account.edits = opened.edited.names
+        named = model if plan.alias.response_model == "alias" else None
+        delivery = deliver(account, opened, sink, named)
+        await opened.reply.pump(delivery.take, delivery.drained)
+    except RelayError as fault:
+        end(account, delivery, fault, sink)
+    except asyncio.CancelledError:
+        if sink.gone:
+            account.settle("client_disconnect", "the client left")
+        else:
+            end(account, delivery, Overloaded("The relay is shutting down; send the request again."), sink)
+        raise
+    except Exception:
+        # A fault of ours that nobody foresaw: the client gets a proper error, the face logs the rest.
+        end(account, delivery, InternalError("The relay failed to handle this request; its log has the details."), sink)
+        raise
+
+
+def end(account: Account, delivery: Delivery | None, fault: RelayError, sink: Sink) -> None:
+    """End a request by a fault: inside the answer that has begun, else with an error of its own."""
+    if delivery is None or not delivery.fail(fault):
+        refuse(account, fault, sink)
+
+
+def refuse(account: Account, fault: RelayError, sink: Sink) -> None:
+    """Answer with an error of the relay's own, and record it first."""
+    body = fault.body(account.arrival.id)
+    account.status = fault.status
+    account.content_type = "application/json"
+    account.sends(body)
+    account.settle(outcome_of(fault), fault.message)
+    headers = [*account.marks(), (b"content-type", b"application/json"), *fault.headers()]
+    sink.start(fault.status, headers, len(body))
+    sink.end(body)

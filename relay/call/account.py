@@ -1,0 +1,140 @@
+"""Account: what is noted while one request runs, and made into its one Record when it ends, however it ends.
+
+`settle` is a plain call, done once: it gives the lease back and writes the journal, and nothing is awaited between the
+upstream's last byte and the record. Whoever sends the last byte settles first.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from relay import pricing, redaction
+from relay.ask import Arrival, Ask
+from relay.counters import FREE, Lease
+from relay.exchange import Header
+from relay.journal import Journal
+from relay.keys import Key
+from relay.pricing import Rate
+from relay.record import BODY_KEPT, Keep, Outcome, Record, Try
+from relay.routing import Target
+from relay.usage import Usage
+
+_NO_USAGE = Usage()
+_ERROR = 400  # the first status of an error
+
+
+@dataclass(slots=True)
+class Account:
+    """One request's. Times are nanoseconds of the performance counter; 0 means not yet."""
+
+    arrival: Arrival
+    journal: Journal
+    key: Key | None = None
+    keep: Keep = "none"
+    ask: Ask | None = None
+    target: Target | None = None
+    edits: tuple[str, ...] = ()
+    rate: Rate | None = None
+    lease: Lease = FREE
+    tries: list[Try] = field(default_factory=list)
+    usage: Usage | None = None
+    status: int = 499  # of a client that left before it saw one
+    response: list[bytes] = field(default_factory=list)
+    content_type: str | None = None
+    kept: int = 0
+    bytes_out: int = 0
+    ready_at: int = 0  # the request was wholly read
+    asked_at: int = 0  # the upstream was asked
+    first_at: int = 0  # the first byte of the answer's body went out
+    last_at: int = 0  # the upstream's last byte came
+    settled: bool = False
+
+    @property
+    def cost(self) -> int | None:
+        """In nano-dollars, rounded up; None when the price or the usage is unknown."""
+        used = self.usage
+        return None if used is None else pricing.cost(self.rate, used.input, used.output, used.cached)
+
+    def sends(self, piece: bytes) -> None:
+        """Note a piece of the answer's body that is about to go to the client."""
+        if not self.first_at:
+            self.first_at = time.perf_counter_ns()
+        self.bytes_out += len(piece)
+        if self.keep != "none" and self.kept <= BODY_KEPT:
+            self.response.append(piece)
+            self.kept += len(piece)
+
+    def marks(self) -> list[Header]:
+        """The relay's own response headers, as far as they are known by now."""
+        found = [(b"x-relay-id", self.arrival.id.encode())]
+        if self.target is not None:
+            found.append((b"x-relay-upstream", _value(self.target.upstream)))
+            found.append((b"x-relay-model", _value(self.target.model)))
+            found.append((b"x-relay-attempts", b"%d" % len(self.tries)))
+        return found
+
+    def settle(self, outcome: Outcome, error: str | None = None) -> None:
+        """Give the lease back and write the record, once; later calls do nothing."""
+        if self.settled:
+            return
+        self.settled = True
+        self.lease.settle()
+        self.journal.append(self._record(outcome, error), *self._bodies())
+
+    def _record(self, outcome: Outcome, error: str | None) -> Record:
+        now = time.perf_counter_ns()
+        arrival, ask, target, used = self.arrival, self.ask, self.target, self.usage or _NO_USAGE
+        return Record(
+            id=arrival.id,
+            started_at=arrival.at,
+            key=self.key.name if self.key else None,
+            alias=ask.model if ask else None,
+            upstream=target.upstream if target else None,
+            model=target.model if target else None,
+            endpoint=arrival.endpoint.name,
+            stream=ask.stream if ask else False,
+            status=self.status,
+            outcome=outcome,
+            error=redaction.scrub(error) if error else None,
+            ttft_ms=_ms(self.first_at - arrival.began) if self.first_at else None,
+            duration_ms=_ms(now - arrival.began),
+            overhead_us=self._overhead(now),
+            input_tokens=used.input,
+            output_tokens=used.output,
+            cached_tokens=used.cached,
+            reasoning_tokens=used.reasoning,
+            cost_nano=self.cost,
+            usage_source="upstream" if self.usage else "none",
+            bytes_out=self.bytes_out,
+            client=arrival.client,
+            tags=arrival.head.tags,
+            tries=tuple(self.tries),
+            edits=self.edits,
+        )
+
+    def _overhead(self, now: int) -> int:
+        """Microseconds that passed here: before the upstream was asked, and after its last byte came."""
+        ready = self.ready_at or self.arrival.began
+        if not self.asked_at:
+            return (now - ready) // 1000
+        return (self.asked_at - ready + now - max(self.last_at, self.asked_at)) // 1000
+
+    def _bodies(self) -> Sequence[bytes | None]:
+        if self.keep == "none" or self.ask is None:
+            return None, None
+        request, response = self.ask.body, b"".join(self.response)
+        if self.status >= _ERROR:
+            response = redaction.scrub(response)  # what says what went wrong may quote a credential
+        if self.keep == "full":
+            return request, response
+        return redaction.redact(request, None), redaction.redact(response, self.content_type)
+
+
+def _value(name: str) -> bytes:
+    """A name as a header's value. A model's name can come from the caller, line ends and all."""
+    return (name if name.isprintable() else quote(name)).encode()
+
+
+def _ms(nanoseconds: int) -> float:
+    return round(nanoseconds / 1e6, 3)

@@ -1,0 +1,317 @@
+"""Delivery: an upstream's answer on its way to the client, in one of two manners. Knows the Account and a Sink.
+
+Whole   an answer that is one thing: JSON is held until it is complete, so that its cost can stand in its head and a
+        death on the way is still a real error; what is large or not JSON goes through as it comes.
+Stream  an event stream: whole events as they come, each read over by the meter; it ends as the upstream ended it, or
+        in one error event when it was cut.
+
+`take` is called for every read from the upstream, from within the network's own callback: it never raises and never
+waits. What goes wrong in it is kept in `fault`, which `drained` raises.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from relay import edits, sse, usage
+from relay.call.account import Account
+from relay.call.sink import Sink
+from relay.errors import RelayError, UpstreamError, UpstreamTimeout
+from relay.exchange import Header, Reply
+from relay.record import Outcome
+from relay.upstream.door import Opened
+
+_HELD_MAX = 8 << 20  # bytes of a JSON answer that are held for its cost; a larger one goes through as it comes
+_TAIL = 64 << 10  # bytes of the end of such a large answer that are searched for its usage
+_ERROR = 400  # the first status of an error
+_HTTP_ERRORS = range(400, 600)
+_PASSED = frozenset({
+    b"content-type", b"content-encoding", b"content-language", b"content-disposition", b"retry-after",
+    b"retry-after-ms", b"x-should-retry", b"x-request-id", b"apim-request-id", b"cf-ray",
+})  # fmt: skip
+_PASSED_PREFIXES = (b"x-ratelimit-", b"openai-")
+_UNBUFFERED = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
+_RETRIED = frozenset({408, 409, 429})  # with every 5xx: what OpenAI's own clients try again
+
+
+class Delivery(Protocol):
+    def take(self, piece: bytes, last: bool) -> bool:
+        """See relay.exchange.Take."""
+
+    async def drained(self) -> None:
+        """Wait for room at the client; raise what went wrong in `take`."""
+
+    def fail(self, fault: RelayError) -> bool:
+        """End what has begun because of `fault`; False when nothing has begun, so a real error can still be sent."""
+
+
+def deliver(account: Account, opened: Opened, sink: Sink, alias: str | None) -> Delivery:
+    """The manner that fits the answer. `alias` is the name to call the model by, None for the upstream's own."""
+    content_type, encoding = _content(opened.reply.headers)
+    account.content_type = content_type.decode("latin-1")
+    if content_type.startswith(b"text/event-stream") and not encoding and opened.reply.status < _ERROR:
+        return Stream(account, opened, sink, alias)
+    return Whole(account, opened.reply, sink, alias, held=content_type.startswith(b"application/json") and not encoding)
+
+
+def _content(headers: Sequence[Header]) -> tuple[bytes, bytes]:
+    content_type = encoding = b""
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value.lower()
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            encoding = value
+    return content_type, encoding
+
+
+def _passed(reply: Reply) -> list[Header]:
+    """The upstream's headers that go through; on an error also whose it is and whether to try again."""
+    found = [h for h in reply.headers if h[0] in _PASSED or h[0].startswith(_PASSED_PREFIXES)]
+    if reply.status >= _ERROR:
+        found.append((b"x-relay-error-source", b"upstream"))
+        if not any(name == b"x-should-retry" for name, _ in found):
+            again = reply.status in _RETRIED or reply.status >= 500  # noqa: PLR2004  # a server's fault
+            found.append((b"x-should-retry", b"true" if again else b"false"))
+    return found
+
+
+def outcome_of(fault: RelayError) -> Outcome:
+    """How the record calls a request that ended by `fault`."""
+    if isinstance(fault, UpstreamTimeout):
+        return "upstream_timeout"
+    if fault.source == "upstream":
+        return "upstream_error"
+    return "relay_error" if fault.status == 500 else "refused"  # noqa: PLR2004  # our own crash
+
+
+class Whole:
+    """See the head of this module."""
+
+    def __init__(self, account: Account, reply: Reply, sink: Sink, alias: str | None, *, held: bool) -> None:
+        self._account = account
+        self._reply = reply
+        self._sink = sink
+        self._alias = alias
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._held = held
+        self._tail = b""
+
+    def take(self, piece: bytes, last: bool) -> bool:
+        """Hold the answer, or pass it on; at its end settle, then send the end."""
+        self._account.last_at = time.perf_counter_ns()
+        if self._held and self._size + len(piece) > _HELD_MAX:
+            piece = b"".join([*self._pieces, piece])
+            self._held = False
+        if self._held:
+            self._pieces.append(piece)
+            self._size += len(piece)
+            if last:
+                self._send_held(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+            return False
+        return self._pass(piece, last)
+
+    def _send_held(self, body: bytes) -> None:
+        account, reply = self._account, self._reply
+        if reply.status < _ERROR:
+            account.usage = usage.of_body(body)
+            if self._alias is not None:
+                body = edits.renamed(body, self._alias)
+        headers = account.marks() + _passed(reply)
+        if (cost := account.cost) is not None:
+            headers.append((b"x-relay-cost", f"{cost / 10**9:.9f}".rstrip("0").rstrip(".").encode()))
+        account.status = reply.status
+        account.sends(body)
+        self._settle()
+        self._sink.start(reply.status, headers, len(body))
+        self._sink.end(body)
+
+    def _pass(self, piece: bytes, last: bool) -> bool:
+        account, reply = self._account, self._reply
+        if not self._begun:
+            account.status = reply.status
+            self._sink.start(reply.status, account.marks() + _passed(reply), len(piece) if last else None)
+        account.sends(piece)
+        self._tail = (self._tail + piece)[-_TAIL:]
+        if not last:
+            return self._sink.write(piece)
+        if reply.status < _ERROR:
+            account.usage = usage.of_tail(self._tail)
+        self._settle()
+        self._sink.end(piece)
+        return False
+
+    @property
+    def _begun(self) -> bool:
+        return self._account.first_at > 0
+
+    def _settle(self) -> None:
+        status = self._reply.status
+        self._account.settle(
+            "ok" if status < _ERROR else "upstream_error", None if status < _ERROR else f"HTTP {status}"
+        )
+
+    async def drained(self) -> None:
+        """See Delivery."""
+        await self._sink.drained()
+
+    def fail(self, fault: RelayError) -> bool:
+        """See Delivery: a body that has begun has no place for an error, so the connection is broken."""
+        if not self._begun:
+            return False
+        self._account.settle(outcome_of(fault), fault.message)
+        self._sink.abort()
+        return True
+
+
+class Stream:
+    """See the head of this module."""
+
+    def __init__(self, account: Account, opened: Opened, sink: Sink, alias: str | None) -> None:
+        self._account = account
+        self._reply = opened.reply
+        self._hides_usage = opened.edited.asks_usage
+        self._sink = sink
+        self._alias = alias
+        self._splitter = sse.EventSplitter()
+        self._meter = usage.Meter()
+        self._begun = False
+        self._fault: RelayError | None = None
+
+    def take(self, piece: bytes, last: bool) -> bool:
+        """Pass on the whole events that `piece` completes, and at the end what the end asks for."""
+        if self._fault is not None:
+            return True
+        self._account.last_at = time.perf_counter_ns()
+        out = self._splitter.feed(piece) if piece else b""
+        if last:
+            out += self._completed(self._splitter.rest())
+        if out:
+            out = self._read(out)
+        if not self._begun and not self._begin(out, last):
+            return self._fault is not None
+        return self._send(out, last)
+
+    def _completed(self, rest: bytes) -> bytes:
+        """The unfinished event at the end as a whole one if it says something whole; a torn one is dropped."""
+        text = rest.strip()
+        if not text:
+            return rest
+        said = sse.data(rest + b"\n\n") if not text.startswith(b"{") else text
+        if said is None or not _is_whole(said):
+            return b""
+        return sse.event(text) if said is text else rest.rstrip(b"\r\n") + b"\n\n"
+
+    def _read(self, whole: bytes) -> bytes:
+        """These events as the client gets them."""
+        meter = self._meter
+        if self._alias is None and meter.plain(whole):
+            return whole
+        kept: list[bytes] = []
+        for event in sse.events(whole):
+            hidden = meter.read(event) and self._hides_usage
+            if not hidden:
+                kept.append(event if self._alias is None else edits.renamed_event(event, self._alias))
+        self._account.usage = meter.usage
+        return b"".join(kept)
+
+    def _begin(self, out: bytes, last: bool) -> bool:
+        """Send the head once there is an event to send with it; an error as the first event becomes a real error."""
+        if self._meter.errored and (fault := _first_error(out)) is not None:
+            self._fault = fault
+            return False
+        if not out and not last:
+            return False
+        self._begun = True
+        self._account.status = self._reply.status
+        headers = [h for h in _passed(self._reply) if h[0] != b"cache-control"]
+        self._sink.start(self._reply.status, [*self._account.marks(), *headers, *_UNBUFFERED], None)
+        return True
+
+    def _send(self, out: bytes, last: bool) -> bool:
+        account, meter = self._account, self._meter
+        if last and not (meter.done or meter.finished or meter.errored) and account.arrival.endpoint.finishes:
+            self._cut("incomplete", UpstreamError(f"Upstream {self._upstream!r} ended its stream too early."), out)
+            return False
+        if out:
+            account.sends(out)
+        if last or meter.done:  # with [DONE] a client has all it wants: nothing delivered goes unlogged
+            self._settle()
+        if last:
+            self._sink.end(out)
+            return False
+        return self._sink.write(out) if out else False
+
+    @property
+    def _upstream(self) -> str:
+        return self._account.target.upstream if self._account.target else ""
+
+    def _settle(self) -> None:
+        if self._meter.errored:
+            self._account.settle("upstream_error", "the upstream sent an error event")
+        else:
+            self._account.settle("ok")
+
+    def _cut(self, outcome: Outcome, fault: RelayError, out: bytes = b"") -> None:
+        """The one error event that a cut stream ends in, and the end."""
+        out += sse.event(fault.body(self._account.arrival.id))
+        self._account.sends(out)
+        self._account.settle(outcome, fault.message)
+        self._sink.end(out)
+
+    async def drained(self) -> None:
+        """See Delivery."""
+        if self._fault is not None:
+            raise self._fault
+        await self._sink.drained()
+
+    def fail(self, fault: RelayError) -> bool:
+        """See Delivery. A stream whose `[DONE]` went out was whole, whatever happens to its connection then."""
+        if not self._begun:
+            return False
+        if self._meter.done:
+            self._settle()
+            self._sink.end()
+        else:
+            self._cut(outcome_of(fault), fault)
+        return True
+
+
+def _is_whole(said: bytes) -> bool:
+    if said.strip() == sse.DONE:
+        return True
+    try:
+        json.loads(said)
+    except ValueError:
+        return False
+    return True
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+    code: int | str | None = None
+
+
+class _ErrorEvent(msgspec.Struct):
+    error: _Error | str | None = None
+    type: str | None = None
+    message: str | None = None
+
+
+def _first_error(events: bytes) -> UpstreamError | None:
+    """The error that a stream begins with, as the failure it is: its own words, and its status if it names one."""
+    data = next(filter(None, map(sse.data, sse.events(events))), b"null")
+    try:
+        said = msgspec.json.decode(data, type=_ErrorEvent)
+    except msgspec.DecodeError:
+        return None
+    if said.error is None and said.type != "error":
+        return None
+    error = said.error if isinstance(said.error, _Error) else _Error()
+    fault = UpstreamError(error.message or said.message or "The upstream's stream began with an error.")
+    if isinstance(error.code, int) and error.code in _HTTP_ERRORS:
+        fault.status = error.code
+    return fault

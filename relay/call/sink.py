@@ -1,0 +1,29 @@
+"""Sink: where an answer is written to, whatever server is behind it. The story writes, a face of inbound sends."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from relay.exchange import Header
+
+
+class Sink(Protocol):
+    """Writes are plain calls; only waiting for room is awaited. A head goes out together with the first bytes."""
+
+    @property
+    def gone(self) -> bool:
+        """The client has left."""
+
+    def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
+        """Set the head. `length` of the body in bytes, None when it is not known."""
+
+    def write(self, piece: bytes) -> bool:
+        """Send a piece of the body. True when the client is slow: then wait for `drained` before writing more."""
+
+    def end(self, piece: bytes = b"") -> None:
+        """Send the last piece and end the answer, in one."""
+
+    def abort(self) -> None:
+        """Break the connection, so that what was sent cannot be taken for whole."""
+
+    async def drained(self) -> None:
+        """Return when there is room again."""

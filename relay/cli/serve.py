@@ -1,0 +1,130 @@
+"""serve: run the relay. The only place that reads the environment, binds the sockets and hears the signals."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import click
+import uvicorn
+
+from relay import __version__
+from relay.app import App, FirstStart
+from relay.cli.access import settings
+from relay.cli.options import config_option
+from relay.config import Config
+from relay.errors import SetupFault
+from relay.inbound.protocol import RelayProtocol, usable
+
+_BACKLOG = 4096
+
+
+@click.command()
+@config_option
+@click.option("--host", help="Listen here (else server.host).")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Listen on this port (else server.port); 0 takes a free one."
+)
+def serve(config_file: Path | None, host: str | None, port: int | None) -> None:
+    """Run the relay until SIGTERM or Ctrl-C: then it finishes what runs, and a second signal ends it at once."""
+    logging.basicConfig(format="relay: %(message)s", level=logging.WARNING)
+    config = settings(config_file)
+    config = replace(config, server=replace(config.server, host=host or config.server.host, port=_given(port, config)))
+    for warning in config.warnings:
+        click.echo(f"relay: warning: {warning}", err=True)
+    sockets = listen(config.server.host, config.server.port)
+    app = App(config, os.environ)
+    first = app.open()
+    server = Server(app, config, banner(config, sockets, first))
+    server.run(sockets)
+    sys.exit(1 if server.force_exit else 0)
+
+
+def _given(port: int | None, config: Config) -> int:
+    return config.server.port if port is None else port
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets bound to every address of `host`, both families, on one port. Raises SetupFault."""
+    sockets: list[socket.socket] = []
+    try:
+        places = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, address in dict.fromkeys(places):
+            chosen = sockets[0].getsockname()[1] if sockets else port
+            place = (address[0], chosen)
+            sockets.append(socket.create_server(place, family=family, backlog=_BACKLOG))
+    except OSError as fault:
+        raise SetupFault(
+            f"cannot listen on {host}:{port}: {fault.strerror}; choose another place with --host, --port"
+        ) from fault
+    return sockets
+
+
+def banner(config: Config, sockets: list[socket.socket], first: FirstStart | None) -> str:
+    """What a person sees once the relay can be used."""
+    port = sockets[0].getsockname()[1]
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    base = f"http://{host}:{port}"
+    lines = [f"relay {__version__} on {base}, store {config.store}, configuration {config.path or 'built in'}"]
+    if first is not None:
+        lines += [
+            f"First start. The store {config.store} was made, with these, which are shown only now:",
+            f"  admin token  {first.admin_token}",
+            f"  first key    {first.key}",
+            "Paste this where your program runs:",
+            f"  export OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY={first.key}",
+        ]
+    return "\n".join(lines)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, with the relay's own manners: what it prints, which signals it hears, how it exits."""
+
+    def __init__(self, app: App, config: Config, banner: str) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=RelayProtocol if usable() else "httptools",
+                loop="asyncio",
+                ws="none",
+                lifespan="on",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=int(config.server.keep_alive),
+                timeout_graceful_shutdown=max(1, int(config.server.drain_timeout)),
+                backlog=_BACKLOG,
+            )
+        )
+        self._app = app
+        self._banner = banner
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so once connections are taken."""
+        await super().startup(sockets)
+        print(self._banner, flush=True)  # the banner is what the command prints
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Hear SIGTERM and SIGINT; unlike uvicorn's, they are not raised again after a graceful end, so it exits 0."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # signal's own signature
+        """The first signal drains, the second ends at once: what runs is cut, with its record."""
+        if self.should_exit:
+            self.force_exit = True
+            self._app.cut()
+        self.should_exit = True
+        self._app.drain()

@@ -1,0 +1,100 @@
+"""values: the configuration as the rest of the relay uses it. Frozen, complete, checked; a secret shows as ***."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from relay.config.secret import Secret
+from relay.exchange import Timeouts
+from relay.keys import Key, digest
+from relay.pricing import Rate
+from relay.record import Keep
+from relay.routing import Routes
+
+Kind = Literal["openai", "azure", "anthropic", "echo"]
+EngineName = Literal["wire", "httpx"]
+
+DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Times in seconds, `max_body` in bytes. Port 0 is any free one; a heartbeat of None is none."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    drain_timeout: float = 600.0
+    max_body: int = 64 * 2**20
+    heartbeat: float | None = 15.0
+    keep_alive: float = 75.0
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Which bodies are kept, and for how many seconds records are; None is for ever."""
+
+    bodies: Keep = "full"
+    retention: float | None = 30 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One upstream that can be used. `base_url` has no slash at its end; header names are in lower case."""
+
+    name: str
+    kind: Kind = "openai"
+    base_url: str = ""
+    api_keys: tuple[Secret, ...] = ()
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    max_connections: int = 1000
+    proxy: str | None = field(default=None, repr=False)  # may hold a password
+    ca: Path | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold keys
+    engine: EngineName = "wire"
+
+
+@dataclass(frozen=True, slots=True)
+class StaticKey:
+    """A key that the file holds, beside those of the store."""
+
+    name: str
+    secret: Secret
+    models: tuple[str, ...] | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+    budget: str | None = None
+    log: Keep | None = None
+
+    def key(self, pepper: bytes) -> Key:
+        """The Key that admits its holder; its id is `config-` and its name."""
+        return Key(
+            id=f"config-{self.name}",
+            name=self.name,
+            digest=digest(pepper, self.secret.reveal().encode()),
+            models=self.models,
+            rpm=self.rpm,
+            tpm=self.tpm,
+            concurrency=self.concurrency,
+            budget=self.budget,
+            log=self.log,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`upstreams` can be used; `disabled` ones exist too, and their value is the reason. `store` is SQLite's file."""
+
+    path: Path | None
+    server: Server
+    store: Path
+    counters: Literal["memory"]
+    log: Log
+    upstreams: Mapping[str, Upstream]
+    disabled: Mapping[str, str]
+    routes: Routes
+    prices: Mapping[str, Rate]
+    keys: tuple[StaticKey, ...]
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,81 @@
+"""The declared edits: all that the relay ever changes in a body, and nothing else. Pure.
+
+In the request: the model's name, the alias's forced and default parameters, and `stream_options.include_usage` where
+the caller did not ask for usage. In the answer: the extra usage chunk taken out again, and the model's name where the
+alias says `response_model: alias`.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from relay import splice, sse
+from relay.ask import Ask
+from relay.endpoints import Endpoint
+from relay.errors import BadRequest
+from relay.routing import Alias, Target
+
+_USAGE = b'{"include_usage":true}'
+_Options = dict[str, msgspec.Raw]
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """`body` as the upstream gets it; `names` of what was changed; `asks_usage`: usage is asked for on our behalf."""
+
+    body: bytes
+    names: tuple[str, ...]
+    asks_usage: bool
+
+
+def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, *, may_ask_usage: bool) -> Edited:
+    """The body for `target`. Raises BadRequest when `stream_options` is not an object."""
+    changes: dict[str, bytes] = {}
+    if target.model != ask.model or "model" not in ask.fields:
+        changes["model"] = msgspec.json.encode(target.model)
+    if alias.default:
+        changes |= {name: value for name, value in alias.default.items() if name not in ask.fields}
+    changes.update(alias.set)
+    options = _usage_options(ask) if ask.stream and endpoint.usage_option and may_ask_usage else None
+    if options is not None:
+        changes["stream_options"] = options
+    if not changes:
+        return Edited(ask.body, (), asks_usage=False)
+    body = splice.patch(ask.body, ask.fields, changes)
+    return Edited(body, tuple(changes), asks_usage=options is not None)
+
+
+def _usage_options(ask: Ask) -> bytes | None:
+    """`stream_options` with usage asked for; None where the caller asks for it already."""
+    raw = ask.fields.get("stream_options")
+    if raw is None or bytes(raw) == b"null":
+        return _USAGE
+    try:
+        options = msgspec.json.decode(raw, type=_Options)
+    except msgspec.DecodeError as fault:
+        raise BadRequest("'stream_options' must be an object.", param="stream_options") from fault
+    if splice.flag(options, "include_usage"):
+        return None
+    return splice.patch(bytes(raw), options, {"include_usage": b"true"})
+
+
+def renamed(body: bytes, name: str) -> bytes:
+    """A JSON answer whose model is called `name`; as it was, when it names none."""
+    try:
+        fields = splice.read(body)
+    except BadRequest:
+        return body
+    if "model" in fields:
+        return splice.patch(body, fields, {"model": msgspec.json.encode(name)})
+    if "response" not in fields:
+        return body
+    inner = renamed(bytes(fields["response"]), name)  # an event of the responses API wraps the whole answer
+    return splice.patch(body, fields, {"response": inner})
+
+
+def renamed_event(event: bytes, name: str) -> bytes:
+    """One event whose data is a JSON answer under another model name; any other event as it was."""
+    data = sse.data(event)
+    if data is None or b'"model"' not in data or data not in event:
+        return event
+    return event.replace(data, renamed(data, name), 1)

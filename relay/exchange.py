@@ -1,0 +1,71 @@
+"""One HTTP exchange with an upstream, as every engine speaks it: Request, Reply, Engine. Knows no engine, no provider.
+
+A Reply is pushed, not pulled: `pump` calls `take(piece, last)` once for each read from the network, so that a piece
+costs one plain call and no task switch. `take` answers True to say "hold on", and pump then reads no more until
+`drained()` returns: that is the whole of back-pressure.
+"""
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Header = tuple[bytes, bytes]  # names in lower case
+Take = Callable[[bytes, bool], bool]
+Drained = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `first_byte` runs from the sent request to the answer's head, `idle` between two reads of its body."""
+
+    connect: float = 5.0
+    first_byte: float = 600.0
+    idle: float = 120.0
+    total: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`target` is the path with its query; `headers` lack host, connection and framing, which are the engine's."""
+
+    method: bytes
+    target: bytes
+    headers: Sequence[Header]
+    body: bytes | AsyncIterable[bytes]
+
+
+class Reply(Protocol):
+    """An answer whose head is in. Either pump it to its end or abort it; both give its connection back."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Sequence[Header]: ...
+    @property
+    def reused(self) -> bool: ...
+    @property
+    def connect_ms(self) -> float | None: ...
+
+    async def pump(self, take: Take, drained: Drained) -> None:
+        """Call `take` for every piece, the last one (perhaps empty) with last=True; return after it.
+
+        Raises UpstreamError when the body ends early, UpstreamTimeout when it stalls. Cancelled, it closes the
+        connection at once and without an await.
+        """
+
+    def abort(self) -> None:
+        """Close the connection now; nothing happens when the answer is already over."""
+
+
+class Engine(Protocol):
+    """A way to reach one upstream's origin."""
+
+    async def open(self, request: Request) -> Reply:
+        """Send, and return when the head of the answer is in.
+
+        Raises UpstreamError (refused, reset, garbage), UpstreamTimeout (connect, first byte), Overloaded (no free
+        connection in time). Cancelled, it closes the connection at once.
+        """
+
+    async def close(self) -> None:
+        """Close every connection; requests that still run are cut."""

@@ -1,0 +1,146 @@
+"""The ASGI face: the same requests over plain ASGI. For servers other than uvicorn, test clients, and mounting.
+
+ASGI can only be written to by waiting, and a delivery writes by plain calls: so a piece is put down, and "hold on" is
+always the answer, until `drained` has sent it. That makes the server's own back-pressure ours.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from relay import call
+from relay.ask import arrive
+from relay.call.account import Account
+from relay.call.sink import Sink
+from relay.endpoints import TEXT, Endpoint, match
+from relay.errors import RelayError
+from relay.exchange import Header
+from relay.inbound import guard
+from relay.inbound.text import TextSink, question
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+log = logging.getLogger("relay")
+
+
+def relayed(scope: Scope) -> tuple[Endpoint, str | None] | None:
+    """The endpoint (and Azure's alias) that this scope asks for; None when it is not for relaying."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    if path == TEXT.name:
+        return TEXT, None
+    raw: bytes = scope.get("raw_path") or b""
+    return None if b"%" in raw else match(path.encode())
+
+
+class AsgiSink:
+    """Collects what is written until it is sent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._messages: list[Message] = []
+        self.gone = False
+
+    def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
+        """See Sink."""
+        framing = [] if length is None else [(b"content-length", b"%d" % length)]
+        self._messages.append({"type": "http.response.start", "status": status, "headers": [*headers, *framing]})
+
+    def write(self, piece: bytes) -> bool:
+        """See Sink."""
+        self._messages.append({"type": "http.response.body", "body": piece, "more_body": True})
+        return True
+
+    def end(self, piece: bytes = b"") -> None:
+        """See Sink."""
+        self._messages.append({"type": "http.response.body", "body": piece, "more_body": False})
+
+    def abort(self) -> None:
+        """See Sink: an answer that is never ended makes the server break the connection."""
+
+    async def drained(self) -> None:
+        """See Sink."""
+        messages, self._messages = self._messages, []
+        for message in messages:
+            await self._send(message)
+
+
+async def serve(
+    relay: call.Relay, found: tuple[Endpoint, str | None], scope: Scope, receive: Receive, send: Send
+) -> None:
+    """One relayed request over ASGI; `found` is what `relayed` said of its scope."""
+    endpoint = found[0]
+    headers = [(name.lower(), value) for name, value in scope["headers"]]
+    peer = scope["client"][0] if scope.get("client") else ""
+    arrival = arrive(*found, scope.get("query_string", b""), headers, peer)
+    outward = AsgiSink(send)
+    sink: Sink = TextSink(outward, events=_wants_events(headers)) if endpoint is TEXT else outward
+    account = Account(arrival, relay.journal)
+    try:
+        account = call.admit(relay, arrival)
+        guard.check_body(arrival, headers, relay.max_body)
+        body = await _body(receive, relay.max_body)
+        if endpoint is TEXT:
+            body = question(relay, account, body)
+    except RelayError as fault:
+        call.refuse(account, fault, sink)
+    except _ClientLeft:
+        account.settle("client_disconnect", "the client left before its request was whole")
+    else:
+        await _until_left(_serve(relay, account, body, sink, outward), receive, outward)
+    await outward.drained()
+
+
+def _wants_events(headers: Sequence[Header]) -> bool:
+    return any(name == b"accept" and b"text/event-stream" in value for name, value in headers)
+
+
+class _ClientLeft(Exception):
+    """The server said so while the body was awaited."""
+
+
+async def _body(receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises BodyTooLarge, _ClientLeft."""
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientLeft
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        guard.check_length(size, limit)
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+async def _serve(relay: call.Relay, account: Account, body: bytes, sink: Sink, outward: AsgiSink) -> None:
+    try:
+        await call.serve(relay, account, body, sink)
+    except Exception:
+        log.exception("request %s failed", account.arrival.id)
+    await outward.drained()
+
+
+async def _until_left(serving: Any, receive: Receive, outward: AsgiSink) -> None:
+    """Run `serving`, and cancel it as soon as the client leaves."""
+    task = asyncio.ensure_future(serving)
+    leaving = asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            outward.gone = True
+    finally:
+        leaving.cancel()
+        task.cancel()
+        await asyncio.gather(task, leaving, return_exceptions=True)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,67 @@
+"""Guard: what a request's head and body may look like, and how long they may take to come. Pure; knows no server."""
+
+from collections.abc import Sequence
+
+from relay.ask import Arrival
+from relay.errors import BadRequest, BodyTooLarge, HeadTooLarge, RequestTimeout, UnsupportedMedia
+from relay.exchange import Header
+
+HEAD_BYTES = 60 * 1024
+HEAD_LINES = 100
+HEAD_SECONDS = 10.0
+BODY_SECONDS = 30.0  # for any body, and more for one that comes at BODY_PACE at least
+BODY_PACE = 10_000  # bytes a second
+SHORT = 1 << 20  # bytes of a refused request's body that are read and thrown away, to keep the connection
+TOO_LARGE = f"The request's head is larger than {HEAD_BYTES} bytes or {HEAD_LINES} lines."
+_ENCODINGS = frozenset({b"", b"identity", b"gzip", b"x-gzip", b"deflate", b"zstd"})
+
+
+def check_size(size: int, lines: int) -> None:
+    """Raises HeadTooLarge."""
+    if size > HEAD_BYTES or lines > HEAD_LINES:
+        raise HeadTooLarge(TOO_LARGE)
+
+
+def check_head(version: str, headers: Sequence[Header]) -> None:
+    """Raises BadRequest for a head that two servers could read in two ways: HTTP/1.1 with no Host, or with two."""
+    hosts = 0
+    for name, _ in headers:
+        if name == b"host":
+            hosts += 1
+    if hosts > 1 or (hosts == 0 and version == "1.1"):
+        raise BadRequest("A request must have one Host header.")
+
+
+def check_body(arrival: Arrival, headers: Sequence[Header], limit: int) -> None:
+    """What can be said of the body before it comes. Raises UnsupportedMedia, BodyTooLarge."""
+    if arrival.head.encoding not in _ENCODINGS:
+        kind = arrival.head.encoding.decode("latin-1")
+        raise UnsupportedMedia(f"The content-encoding {kind!r} is not supported; send gzip, deflate, zstd or none.")
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            check_length(int(value), limit)
+
+
+def is_short(headers: Sequence[Header]) -> bool:
+    """Whether the body, by its stated length, is short enough to be read for nothing."""
+    return any(name == b"content-length" and value.isdigit() and int(value) <= SHORT for name, value in headers)
+
+
+def check_length(size: int, limit: int) -> None:
+    """Raises BodyTooLarge."""
+    if size > limit:
+        raise BodyTooLarge(f"The request's body is larger than {limit} bytes, the most that this relay takes.")
+
+
+def late_head(waited: float) -> RequestTimeout | None:
+    """The fault of a head that has been coming for `waited` seconds, if that is too long."""
+    if waited < HEAD_SECONDS:
+        return None
+    return RequestTimeout(f"The request's head did not arrive within {HEAD_SECONDS:g} seconds.")
+
+
+def late_body(waited: float, size: int) -> RequestTimeout | None:
+    """The fault of a body of which `size` bytes have come in `waited` seconds, if that is too slow."""
+    if waited < BODY_SECONDS + size / BODY_PACE:
+        return None
+    return RequestTimeout(f"The request's body came too slowly: {size} bytes in {waited:.0f} seconds.")

@@ -1,0 +1,226 @@
+"""The fast face: uvicorn's HTTP protocol, subclassed. Relayed requests run from here; all others go on to ASGI.
+
+Stock uvicorn has no limit on a head, merges trailers into its headers and waits for an unfinished head for ever; this
+closes all three. A relayed request that is pipelined behind another is served through the ASGI face, in its turn.
+"""
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from relay import call
+from relay.ask import arrive
+from relay.endpoints import match
+from relay.errors import BadRequest, HeadTooLarge, RelayError
+from relay.inbound import guard
+from relay.inbound.turn import Turn, error_answer
+from relay.inbound.watch import Watch
+
+_LINGER = 2.0  # seconds in which a refused client may finish sending and read why
+_LINE_OVERHEAD = 4  # bytes of a header line beside its name and value
+_NEEDED = ("on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete", "shutdown",
+           "on_response_complete", "data_received", "connection_lost", "_start_asgi_task")  # fmt: skip
+
+
+def usable() -> bool:
+    """Whether this uvicorn still has the seams that the fast face is built on; else the ASGI face serves everything."""
+    return all(callable(getattr(HttpToolsProtocol, name, None)) for name in _NEEDED)
+
+
+class RelayProtocol(HttpToolsProtocol):
+    """One client's connection. `app_state` brings the Relay and the Watch that the lifespan made."""
+
+    cycle: Any  # the request in progress: a Turn, or uvicorn's own for what entered ASGI
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._relay: call.Relay = app_state["relay"]
+        self._watch: Watch = app_state["watch"]
+        self._turn: Turn | None = None  # the relayed request under way
+        self._peer = ""
+        self._in_head = False
+        self._in_message = False
+        self._deaf = False  # nothing more is heard: the connection ends with the answer that is under way
+        self._head_size = self._head_lines = self._raw_size = 0
+        self._since = 0.0  # when the head began, or the connection fell idle or deaf; on the loop's clock
+
+    # --- the connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._peer = self.client[0] if self.client else ""
+        self._since = self.loop.time()
+        self._watch.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._watch.connections.discard(self)
+        if self._turn is not None:
+            self._turn.leave()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        self._unset_keepalive_if_required()
+        fresh = not self._in_message
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserCallbackError as wrapped:
+            if not isinstance(wrapped.__context__, RelayError):
+                raise
+            self._refuse(wrapped.__context__)
+        except httptools.HttpParserError:
+            self._refuse(BadRequest("The request is not valid HTTP/1.1."))
+        except httptools.HttpParserUpgrade:
+            self._refuse(BadRequest("The relay does not switch protocols here."))
+        if self._in_head and not self._deaf:
+            self._unfinished_head(len(data), fresh=fresh)
+
+    def tick(self, now: float) -> None:
+        """See Watched."""
+        waited, turn = now - self._since, self._turn
+        if self._in_head:
+            self._refuse_if(guard.late_head(waited))
+        elif turn is not None and not turn.running:
+            self._refuse_if(guard.late_body(waited, turn.size))
+        elif not self._busy() and waited >= (_LINGER if self._deaf else self.timeout_keep_alive):
+            self.transport.abort()
+
+    def cut(self) -> None:
+        """See Watched."""
+        if self._turn is not None:
+            self._turn.cut()
+
+    def _busy(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse_if(self, fault: RelayError | None) -> None:
+        if fault is not None:
+            self._refuse(fault)
+
+    def _refuse(self, fault: RelayError) -> None:
+        """Answer, if it is this request's turn to be answered, and end the connection after what is under way."""
+        self._deaf, self._in_head = True, False
+        self._since = self.loop.time()
+        if self._turn is not None and not self._turn.running:
+            self._turn.keep_alive = False
+            self._turn.refuse(fault)
+        elif self._busy():
+            self.cycle.keep_alive = False
+        else:
+            self.transport.write(error_answer(fault))
+            self._linger()
+
+    def _linger(self) -> None:
+        """Say that nothing more comes, but let the client finish sending: a hard close could lose it the answer."""
+        self._deaf = True
+        self._since = self.loop.time()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    # --- one request, as the parser tells it
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._in_head = self._in_message = True
+        self._head_size = self._head_lines = 0
+        self._since = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer: the head is frozen
+        self._head_lines += 1
+        if self._head_lines > guard.HEAD_LINES:
+            guard.check_size(self._head_size, self._head_lines)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self._head_size += len(name) + len(value) + _LINE_OVERHEAD
+        self.headers.append((name, value))
+
+    def _unfinished_head(self, length: int, *, fresh: bool) -> None:
+        """Count the bytes of a head that no callback has told of yet: one endless line."""
+        self._raw_size = length if fresh else self._raw_size + length
+        if self._raw_size > guard.HEAD_BYTES:
+            self._refuse(HeadTooLarge(guard.TOO_LARGE))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        version = self.parser.get_http_version()
+        guard.check_size(self._head_size + len(self.url), self._head_lines)
+        guard.check_head(version, self.headers)
+        path, _, query = self.url.partition(b"?")
+        found = None if self._busy() or self.parser.get_method() != b"POST" else match(path)
+        if found is None:
+            self._enter_asgi()
+            return
+        self._turn = Turn(
+            self._relay,
+            self.transport,
+            self.flow,
+            dates=self.server_state.default_headers,
+            on_response=self.on_response_complete,
+            http_1_1=version == "1.1",
+            keep_alive=version == "1.1" and self.parser.should_keep_alive(),
+        )
+        self.cycle = self._turn  # what uvicorn's pipelining and shutdown look at
+        self._turn.admit(arrive(*found, query, self.headers, self._peer), self.headers)
+        if self.expect_100_continue and self._turn is not None:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _enter_asgi(self) -> None:
+        """Let uvicorn make its scope of the head, which the fast face had no use for."""
+        headers, url, expects = self.headers, self.url, self.expect_100_continue
+        super().on_message_begin()
+        self.headers.extend(headers)
+        self.url, self.expect_100_continue = url, expects
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._turn is not None and self._turn is self.cycle:
+            self._turn.receive(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        if self._turn is not None and self._turn is self.cycle:
+            self._turn.run()
+        else:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The answer went out: on to what is pipelined, or idle, or to the end of the connection."""
+        turn, self._turn = self._turn, None
+        if turn is not None and self._ends(turn):
+            return
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._since = self.loop.time()
+
+    def _ends(self, turn: Turn) -> bool:
+        """Whether the connection ends with this turn, which it then does: at once, or after the rest of a body."""
+        if self._in_message and (self.expect_100_continue or not guard.is_short(self.headers)):
+            self._linger()  # the answer was a refusal, and there is more to come than is worth swallowing
+        elif not turn.keep_alive or self._deaf:
+            self.transport.close()
+        else:
+            return False
+        return True

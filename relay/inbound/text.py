@@ -1,0 +1,117 @@
+"""POST /chat/stream: a chat's words alone, as they come. A chat like any other, asked and answered in another form.
+
+`question` makes the OpenAI request of the short one; TextSink takes the events of its answer and lets the text through.
+"""
+
+import json
+from collections.abc import Sequence
+
+import msgspec
+
+from relay import ask as asking
+from relay import call, splice, sse
+from relay.call.account import Account
+from relay.call.sink import Sink
+from relay.exchange import Header
+
+_GREETING = b'[{"role":"user","content":"Hello"}]'
+_UNTOLD = frozenset({b"content-type", b"content-length", b"content-encoding"})
+
+
+def question(relay: call.Relay, account: Account, body: bytes) -> bytes:
+    """The chat request for `{"messages"?, "model"?}`: without messages it says Hello.
+
+    Raises BadRequest, UnsupportedMedia, BodyTooLarge.
+    """
+    body = asking.plain(body, account.arrival.head, relay.max_body) or b"{}"
+    fields = splice.read(body)
+    changes = {"stream": b"true"}
+    if "messages" not in fields:
+        changes["messages"] = _GREETING
+    allowed = account.key.models if account.key else None
+    first = relay.routes.default_model or next(iter(relay.routes.names(allowed)), None)
+    if "model" not in fields and first is not None:
+        changes["model"] = msgspec.json.encode(first)
+    return splice.patch(body, fields, changes)
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    error: msgspec.Raw | None = None
+
+
+class TextSink:
+    """Writes to `outward` the text of what is written to it: as server-sent events, or as plain text."""
+
+    def __init__(self, outward: Sink, *, events: bool) -> None:
+        self._outward = outward
+        self._events = events
+        self._passes = False  # an error, or what is no stream: through as it is
+        self._broken = False
+
+    @property
+    def gone(self) -> bool:
+        """See Sink."""
+        return self._outward.gone
+
+    def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
+        """See Sink."""
+        self._passes = length is not None or dict(headers).get(b"content-type", b"").startswith(b"application/json")
+        if not self._passes:
+            kind = b"text/event-stream; charset=utf-8" if self._events else b"text/plain; charset=utf-8"
+            headers = [(b"content-type", kind), *(header for header in headers if header[0] not in _UNTOLD)]
+        self._outward.start(status, headers, length)
+
+    def write(self, piece: bytes) -> bool:
+        """See Sink."""
+        text = piece if self._passes else self._text(piece)
+        return self._outward.write(text) if text else False
+
+    def end(self, piece: bytes = b"") -> None:
+        """See Sink. Plain text has no place for an error: there the connection is broken instead."""
+        text = piece if self._passes else self._text(piece)
+        if self._broken and not self._events:
+            self._outward.abort()
+        else:
+            self._outward.end(text)
+
+    def abort(self) -> None:
+        """See Sink."""
+        self._outward.abort()
+
+    async def drained(self) -> None:
+        """See Sink."""
+        await self._outward.drained()
+
+    def _text(self, piece: bytes) -> bytes:
+        return b"".join(self._said(event) for event in sse.events(piece))
+
+    def _said(self, event: bytes) -> bytes:
+        data = sse.data(event)
+        if data is None or data.strip() == sse.DONE:
+            return b""
+        try:
+            chunk = msgspec.json.decode(data, type=_Chunk)
+        except msgspec.DecodeError:
+            return b""
+        if chunk.error is not None:
+            self._broken = True
+            return (
+                b"event: error\n" + sse.event(json.dumps(json.loads(data)["error"]).encode()) if self._events else b""
+            )
+        text = "".join(choice.delta.content or "" for choice in chunk.choices or () if choice.delta)
+        return self._written(text) if text else b""
+
+    def _written(self, text: str) -> bytes:
+        if not self._events:
+            return text.encode()
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        return b"".join(b"data: %s\n" % line.encode() for line in lines) + b"\n"

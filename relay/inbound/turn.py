@@ -1,0 +1,182 @@
+"""Turn: one relayed request on a client's connection, from its head to its last byte; the fast face's Sink.
+
+To uvicorn it looks like the request in progress (its "cycle"): pipelined requests wait for `response_complete`, and a
+shutdown takes `keep_alive` away.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from relay import call
+from relay.ask import Arrival
+from relay.call.account import Account
+from relay.errors import RelayError
+from relay.exchange import Header
+from relay.inbound import guard
+
+log = logging.getLogger("relay")
+
+
+class Unheard:
+    """Stands for the event by which uvicorn tells an ASGI application of a message; a Turn is told by calls."""
+
+    def set(self) -> None:
+        """Nobody waits."""
+
+
+class Turn:
+    """`on_response` is called once the answer is over and the connection is free for the next request."""
+
+    message_event = Unheard()
+
+    __slots__ = (
+        "_account", "_body", "_chunks", "_dates", "_flow", "_head", "_on_response", "_relay",
+        "_task", "_transport", "disconnected", "keep_alive", "response_complete", "size",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        relay: call.Relay,
+        transport: asyncio.Transport,
+        flow: FlowControl,
+        *,
+        dates: Sequence[Header],
+        on_response: Callable[[], None],
+        http_1_1: bool,
+        keep_alive: bool,
+    ) -> None:
+        self._relay = relay
+        self._transport = transport
+        self._flow = flow
+        self._dates = dates
+        self._on_response = on_response
+        self._chunks = http_1_1  # an answer of unknown length goes out in chunks, or to the end of the connection
+        self.keep_alive = keep_alive
+        self.response_complete = self.disconnected = False
+        self._account: Account | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._head: bytes | None = None
+        self._body: list[bytes] = []
+        self.size = 0  # bytes of the body that have come
+
+    @property
+    def running(self) -> bool:
+        """The request is wholly here and being served."""
+        return self._task is not None
+
+    # --- the request comes in
+
+    def admit(self, arrival: Arrival, headers: Sequence[Header]) -> None:
+        """Let the request in, or answer it at once, before its body is read."""
+        account = Account(arrival, self._relay.journal)
+        try:
+            self._account = call.admit(self._relay, arrival)
+            guard.check_body(arrival, headers, self._relay.max_body)
+        except RelayError as fault:
+            self._account = self._account or account
+            self.refuse(fault)
+
+    def receive(self, piece: bytes) -> None:
+        """A piece of the body. Raises BodyTooLarge."""
+        self.size += len(piece)
+        guard.check_length(self.size, self._relay.max_body)
+        self._body.append(piece)
+
+    def run(self) -> None:
+        """The body is whole: serve the request."""
+        if self._account is None or self.response_complete:
+            return
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
+        self._task = asyncio.get_running_loop().create_task(self._serve(self._account, body))
+
+    async def _serve(self, account: Account, body: bytes) -> None:
+        try:
+            await call.serve(self._relay, account, body, self)
+        except Exception:
+            log.exception("request %s failed", account.arrival.id)
+        if not self.response_complete:
+            self.abort()
+
+    def refuse(self, fault: RelayError) -> None:
+        """Answer with an error, and take no more of the body."""
+        self._body = []
+        if self._account is not None:
+            call.refuse(self._account, fault, self)
+
+    def leave(self) -> None:
+        """The client has left: end what is under way for it."""
+        self.disconnected = True
+        if self._task is not None:
+            self._task.cancel()
+        elif self._account is not None:
+            self._account.settle("client_disconnect", "the client left before its request was whole")
+
+    def cut(self) -> None:
+        """The relay shuts down: end what is under way, which tells the client so."""
+        if self._task is not None:
+            self._task.cancel()
+
+    # --- the answer goes out: see relay.call.sink.Sink
+
+    @property
+    def gone(self) -> bool:
+        """See Sink."""
+        return self.disconnected
+
+    def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
+        """See Sink."""
+        pieces = [STATUS_LINE[status]]
+        for name, value in (*self._dates, *headers):
+            pieces += (name, b": ", value, b"\r\n")
+        if length is not None:
+            self._chunks = False
+            pieces.append(b"content-length: %d\r\n" % length)
+        elif self._chunks:
+            pieces.append(b"transfer-encoding: chunked\r\n")
+        else:
+            self.keep_alive = False
+        pieces.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        self._head = b"".join(pieces)
+
+    def write(self, piece: bytes) -> bool:
+        """See Sink."""
+        data = b"%x\r\n%s\r\n" % (len(piece), piece) if self._chunks and piece else piece
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        if not self.disconnected:
+            self._transport.write(data)
+        return self._flow.write_paused
+
+    def end(self, piece: bytes = b"") -> None:
+        """See Sink."""
+        if self._chunks:
+            piece = b"%x\r\n%s\r\n0\r\n\r\n" % (len(piece), piece) if piece else b"0\r\n\r\n"
+        if self._head is not None:
+            piece, self._head = self._head + piece, None
+        self.response_complete = True
+        if piece and not self.disconnected:
+            self._transport.write(piece)
+        self._on_response()
+
+    def abort(self) -> None:
+        """See Sink."""
+        self.keep_alive = False
+        self.response_complete = True
+        self._transport.abort()
+
+    async def drained(self) -> None:
+        """See Sink."""
+        await self._flow.drain()
+
+
+def error_answer(fault: RelayError) -> bytes:
+    """A whole answer for a request that never became one; the connection closes after it."""
+    body = fault.body()
+    lines = [STATUS_LINE[fault.status], b"content-type: application/json\r\nconnection: close\r\n"]
+    lines += [b"%s: %s\r\n" % header for header in fault.headers()]
+    return b"".join([*lines, b"content-length: %d\r\n\r\n" % len(body), body])

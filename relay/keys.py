@@ -1,0 +1,104 @@
+"""keys: who may call. A key is kept as a digest only; making one is the single place that draws random bytes.
+
+The text that a caller holds is `sk-relay-` + id + secret with nothing between them: the id is 10 characters of a-z2-7,
+the secret 43 of base64url (32 random bytes). The id is public and names the key in logs; the whole text is what counts.
+"""
+
+import hmac
+import secrets
+from base64 import b32encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from relay.errors import Unauthorized
+from relay.record import Keep
+
+PREFIX = "sk-relay-"
+ID_LENGTH = 10
+UNKNOWN = "The API key is missing or not known here; send a key of this relay as `Authorization: Bearer sk-relay-…`."
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Times are whole seconds since 1970; None is no limit, no end, no wish. `models` are names and patterns."""
+
+    id: str
+    name: str
+    digest: bytes = field(repr=False)
+    models: tuple[str, ...] | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+    budget: str | None = None
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    log: Keep | None = None
+    created_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """Every key that could be let in, by digest: an immutable snapshot, swapped whole."""
+
+    pepper: bytes = field(repr=False)
+    by_digest: Mapping[bytes, Key] = field(repr=False)
+
+    @classmethod
+    def of(cls, pepper: bytes, keys: Iterable[Key]) -> "Keyring":
+        return cls(pepper, {key.digest: key for key in keys})
+
+
+def digest(pepper: bytes, credential: bytes) -> bytes:
+    """HMAC-SHA256, 32 bytes. Fast on purpose: the secrets are 256 random bits, which no slow hash makes safer."""
+    return hmac.digest(pepper, credential, "sha256")
+
+
+def mint(
+    name: str,
+    pepper: bytes,
+    created_at: int,
+    *,
+    models: tuple[str, ...] | None = None,
+    rpm: int | None = None,
+    tpm: int | None = None,
+    concurrency: int | None = None,
+    budget: str | None = None,
+    expires_at: int | None = None,
+    log: Keep | None = None,
+) -> tuple[str, Key]:
+    """A new key: the text to hand out once, and what to keep."""
+    key_id = b32encode(secrets.token_bytes(10)).decode().lower()[:ID_LENGTH]
+    plaintext = f"{PREFIX}{key_id}{secrets.token_urlsafe(32)}"
+    key = Key(
+        id=key_id,
+        name=name,
+        digest=digest(pepper, plaintext.encode()),
+        models=models,
+        rpm=rpm,
+        tpm=tpm,
+        concurrency=concurrency,
+        budget=budget,
+        expires_at=expires_at,
+        log=log,
+        created_at=created_at,
+    )
+    return plaintext, key
+
+
+def authenticate(keyring: Keyring, credential: bytes, now: float) -> Key:
+    """The key that `credential` is the text of. Raises Unauthorized, with the reason only for who holds the secret."""
+    presented = digest(keyring.pepper, credential)
+    key = keyring.by_digest.get(presented)
+    # The look-up already compared, but not in constant time; this is the comparison that decides.
+    if key is None or not hmac.compare_digest(key.digest, presented):
+        raise Unauthorized(UNKNOWN)
+    if key.revoked_at is not None and key.revoked_at <= now:
+        raise Unauthorized(f"The key {key.id} was revoked on {_date(key.revoked_at)}; ask for a new one.")
+    if key.expires_at is not None and key.expires_at <= now:
+        raise Unauthorized(f"The key {key.id} expired on {_date(key.expires_at)}; ask for a new one.")
+    return key
+
+
+def _date(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

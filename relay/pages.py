@@ -1,0 +1,83 @@
+"""Pages: what the relay answers itself, off the hot path: health, the list of models, and an error for all other paths.
+
+FastAPI's; nothing here goes upstream.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from relay import ask
+from relay.call import Relay
+from relay.errors import InternalError, MethodNotAllowed, RelayError, UnknownUrl
+from relay.keys import Key, authenticate
+
+_MODELS = ("/v1/models", "/models", "/openai/v1/models", "/openai/models")
+
+
+def pages(relay: Callable[[], Relay], started: int) -> FastAPI:
+    """The application; `relay()` gives the running relay, `started` is in seconds since 1970."""
+    app = FastAPI(title="relay", docs_url=None, redoc_url=None, openapi_url=None)
+
+    async def healthz() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz() -> Response:
+        return readiness(relay())
+
+    async def models(request: Request) -> Response:
+        names = relay().routes.names(_caller(relay(), request).models)
+        return JSONResponse({"object": "list", "data": [_model(name, started) for name in names]})
+
+    async def model(request: Request, name: str) -> Response:
+        relay().routes.plan(name, _caller(relay(), request).models)
+        return JSONResponse(_model(name, started))
+
+    app.add_api_route("/healthz", healthz)
+    app.add_api_route("/readyz", readyz)
+    for path in _MODELS:
+        app.add_api_route(path, models)
+        app.add_api_route(path + "/{name:path}", model)
+    app.add_exception_handler(RelayError, _answer_fault)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_fault)
+    return app
+
+
+def readiness(relay: Relay) -> Response:
+    """200 while requests can be served, with the reason why not in the body of a 503."""
+    reason = "draining" if relay.draining else None if relay.upstreams else "no upstream can be used"
+    return JSONResponse({"status": reason or "ready"}, status_code=503 if reason else 200)
+
+
+def _caller(relay: Relay, request: Request) -> Key:
+    """Raises Unauthorized, BadRequest."""
+    head = ask.head([(name.lower(), value) for name, value in request.headers.raw])
+    return authenticate(relay.keyring, ask.credential(head), time.time())
+
+
+def _model(name: str, created: int) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "relay"}
+
+
+def _error(fault: RelayError, headers: dict[str, str] | None = None) -> Response:
+    own = {name.decode(): value.decode() for name, value in fault.headers()}
+    return Response(fault.body(), fault.status, (headers or {}) | own, "application/json")
+
+
+async def _answer_fault(_request: Request, fault: Exception) -> Response:
+    return _error(fault if isinstance(fault, RelayError) else InternalError("The relay failed to answer this."))
+
+
+async def _answer_http(request: Request, fault: Exception) -> Response:
+    """Starlette's own refusals, in OpenAI's shape."""
+    place = f"{request.method} {request.url.path}"
+    if isinstance(fault, HTTPException) and fault.status_code == MethodNotAllowed.status:
+        return _error(MethodNotAllowed(f"Not allowed: {place}."), dict(fault.headers or {}))
+    return _error(
+        UnknownUrl(f"Unknown request URL: {place}. The relay serves /v1/…, /chat/stream, /healthz and /readyz.")
+    )

@@ -1,0 +1,119 @@
+"""Record: the frozen account of one finished call, with every try and edit. A value; knows no store and no clock."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+Outcome = Literal[
+    "ok", "client_disconnect", "upstream_error", "upstream_timeout", "refused", "relay_error", "incomplete"
+]
+Keep = Literal["full", "redacted", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One call of one upstream, as it went. Times in milliseconds; None where that point was not reached."""
+
+    upstream: str
+    model: str
+    status: int | None = None
+    error: str | None = None
+    reused: bool = False
+    connect_ms: float | None = None
+    first_byte_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Times: `started_at` in microseconds since 1970 UTC, durations as named; money in integer nano-dollars.
+
+    None means unknown, never zero. Field order is the order of the journal's frame and of the store's columns.
+    """
+
+    id: str
+    started_at: int
+    key: str | None
+    alias: str | None
+    upstream: str | None
+    model: str | None
+    endpoint: str
+    stream: bool
+    status: int  # as the client saw it; 499 when the client left before it saw one
+    outcome: Outcome
+    error: str | None
+    ttft_ms: float | None
+    duration_ms: float
+    overhead_us: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    cost_nano: int | None
+    usage_source: Literal["upstream", "none"]
+    bytes_out: int
+    client: str | None
+    tags: tuple[str, ...] = ()
+    tries: tuple[Try, ...] = ()
+    edits: tuple[str, ...] = ()
+
+
+COLUMNS = tuple(field.name for field in fields(Record))
+
+
+BODY_KEPT = 1 << 20  # bytes kept of a body
+# What one log record shows, in this order, wherever it is printed.
+PUBLIC = (
+    *("id", "started_at", "key", "alias", "upstream", "model", "endpoint", "stream", "status", "outcome", "error"),
+    *("ttft_ms", "duration_ms", "overhead_us", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
+    *("cost_usd", "attempts", "client", "tags"),
+)
+_NANO = 1_000_000_000  # nano-dollars in a dollar
+_INT64 = range(-(2**63), 2**63)
+
+
+class Entry(NamedTuple):
+    """A record with the bodies that are kept of it; None is a body that is not kept, b"" one that was empty.
+
+    Of a body longer than BODY_KEPT its begin is enough, as long as at least one byte more tells that there was more.
+    """
+
+    record: Record
+    request: bytes | None = None
+    response: bytes | None = None
+
+
+def public(record: Record) -> dict[str, Any]:
+    """The record as users see it: PUBLIC, with ISO time in UTC and cost in USD or null, then the details."""
+    shown = asdict(record) | {
+        "started_at": iso(record.started_at),
+        "cost_usd": None if record.cost_nano is None else record.cost_nano / _NANO,
+        "attempts": len(record.tries),
+    }
+    return {name: shown[name] for name in (*PUBLIC, "usage_source", "bytes_out", "tries", "edits")}
+
+
+def iso(moment: int) -> str:
+    """Microseconds since 1970 as ISO 8601 in UTC with milliseconds, such as 2026-01-31T12:00:00.000Z."""
+    whole, micro = divmod(moment, 1_000_000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{micro // 1000:03}Z"
+
+
+def storable(record: Record) -> Record:
+    """The same record without what neither journal nor store can hold: lone surrogates, and integers over 64 bits.
+
+    Both come from outside (a model's name, a made-up usage) and must not cost the record itself.
+    """
+    changes = {name: _storable(getattr(record, name)) for name in COLUMNS}
+    return replace(record, **changes)
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int):
+        return value if value in _INT64 else _INT64[-1]
+    if isinstance(value, tuple):
+        return tuple(_storable(part) for part in value)
+    if isinstance(value, Try):
+        return replace(value, **{field.name: _storable(getattr(value, field.name)) for field in fields(Try)})
+    return value

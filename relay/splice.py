@@ -1,0 +1,122 @@
+"""Peek at and patch the JSON bytes of a request body; everything not named stays as it came, byte for byte.
+
+What is checked is what is sent: a field whose place in the bytes is beyond doubt is spliced in place; in any doubt
+(a key written twice or with escapes) the object is rebuilt from its raw values, so that one reading is left.
+Case variants of the fields that decide something are refused, since some parsers would take them for the real ones.
+Knows JSON, and nothing of models, upstreams or HTTP.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from relay.errors import BadRequest
+
+Fields = dict[str, msgspec.Raw]
+
+POLICY = frozenset({"model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"})
+_LOOSE = frozenset(name.casefold() for name in POLICY)
+# An ASCII letter or underscore written as an escape: no encoder does so, and a key could hide behind it.
+_ESCAPED_LETTER = re.compile(rb"\\u00(?:[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
+_BLANK = re.compile(rb"[ \t\r\n]*")
+_decoder = msgspec.json.Decoder(Fields)
+
+
+def read(body: bytes) -> Fields:
+    """The top-level fields of `body` as raw values. Raises BadRequest when it is no JSON object or could be misread."""
+    try:
+        fields = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise BadRequest(f"We could not parse the body of your request as a JSON object: {fault}.") from fault
+    for name in fields:
+        if name not in POLICY and name.casefold() in _LOOSE:
+            raise BadRequest(f"Unknown field {name!r}: write it in lower case.", param=name)
+    return fields
+
+
+def text(fields: Fields, name: str) -> str | None:
+    """The string in field `name`; None when absent. Raises BadRequest when it is anything but a string."""
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        raise BadRequest(f"{name!r} must be a string.", param=name) from fault
+
+
+def flag(fields: Fields, name: str) -> bool:
+    """The truth of field `name`; absent and null are false. Raises BadRequest when it is neither a boolean nor null."""
+    raw = fields.get(name)
+    if raw is None:
+        return False
+    value = bytes(raw)
+    if value not in (b"true", b"false", b"null"):
+        raise BadRequest(f"{name!r} must be true or false.", param=name)
+    return value == b"true"
+
+
+def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
+    """`body` with every field in `changes` set to its raw JSON value: replaced where it stands, else put in first.
+
+    `fields` is what `read` made of the same body.
+    """
+    spans: list[tuple[int, int, bytes]] = []
+    added: list[bytes] = []
+    for name, value in changes.items():
+        if name not in fields:
+            added.append(b"%s:%s," % (json.dumps(name).encode(), value))
+            continue
+        place = _place(body, name, bytes(fields[name]))
+        if place is None:
+            return _rebuilt(fields, changes)
+        spans.append((place[0], place[1], value))
+    if added:
+        spans.append(_first(body, fields, added))
+    return _spliced(body, spans)
+
+
+def _place(body: bytes, name: str, raw: bytes) -> tuple[int, int] | None:
+    """Where the value of top-level `name` stands, or None when that cannot be told without doubt.
+
+    The quoted name stands once in the body and no letter is escaped: so that once is the key itself.
+    """
+    key = b'"%s"' % name.encode()
+    at = body.find(key)
+    if at < 0 or body.find(key, at + 1) >= 0 or (b"\\u00" in body and _ESCAPED_LETTER.search(body)):
+        return None
+    start = _skip_blank(body, at + len(key))
+    if body[start : start + 1] != b":":
+        return None
+    start = _skip_blank(body, start + 1)
+    return (start, start + len(raw)) if body.startswith(raw, start) else None
+
+
+def _skip_blank(body: bytes, at: int) -> int:
+    match = _BLANK.match(body, at)
+    return match.end() if match else at
+
+
+def _first(body: bytes, fields: Fields, added: list[bytes]) -> tuple[int, int, bytes]:
+    """The span that puts `added` right behind the opening brace."""
+    at = body.index(b"{") + 1
+    joined = b"".join(added)
+    return at, at, joined if fields else joined[:-1]
+
+
+def _spliced(body: bytes, spans: list[tuple[int, int, bytes]]) -> bytes:
+    pieces: list[bytes] = []
+    done = 0
+    for start, end, value in sorted(spans):
+        pieces += (body[done:start], value)
+        done = end
+    pieces.append(body[done:])
+    return b"".join(pieces)
+
+
+def _rebuilt(fields: Fields, changes: Mapping[str, bytes]) -> bytes:
+    """The object anew from its raw values: each field once, the last of doubles, as JSON parsers read them."""
+    whole = {name: bytes(raw) for name, raw in fields.items()} | dict(changes)
+    return b"{%s}" % b",".join(b"%s:%s" % (json.dumps(name).encode(), raw) for name, raw in whole.items())

@@ -1,0 +1,98 @@
+"""Server-sent events as bytes: the splitter that gives out whole events, and what an event says. No JSON, no HTTP.
+
+Bytes in, the same bytes out, only never half an event: an event ends with its blank line, whatever the line ends
+(LF, CR LF, CR) and wherever the network cut them. Nothing is decoded, so no character is ever torn.
+"""
+
+import re
+
+BOM = b"\xef\xbb\xbf"
+DONE = b"[DONE]"
+_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_LINE = re.compile(rb"\r\n|\n|\r")
+
+
+class EventSplitter:
+    """Feed it what arrives; it returns the bytes up to the end of the last whole event, and keeps the rest.
+
+    Linear in size: what was searched is not searched again, and the pieces of a large event are joined once.
+    """
+
+    __slots__ = ("_began", "_kept", "_seam")
+
+    def __init__(self) -> None:
+        self._kept: list[bytes] = []
+        self._seam = b""  # the last three bytes kept: a blank line may lie across a cut
+        self._began = False
+
+    def feed(self, data: bytes) -> bytes:
+        """All whole events that `data` completes, as one piece; empty when there is none yet."""
+        if self._began and not self._kept and data.endswith((b"\n\n", b"\r\n\r\n")):
+            return data  # the usual case: the network cut where the events end
+        if not self._began:
+            data = self._opening(data)
+        window = self._seam + data
+        end = _last_end(window) - len(self._seam)
+        if end < 0 or (end == 0 and not self._kept):
+            self._keep(data, window)
+            return b""
+        whole = b"".join([*self._kept, data[:end]])
+        self._kept, self._seam = [], b""
+        if end < len(data):
+            self._keep(data[end:], data[end:])
+        return whole
+
+    def rest(self) -> bytes:
+        """What is left when the stream has ended: an event without its blank line, or nothing."""
+        left = b"".join(self._kept)
+        self._kept, self._seam = [], b""
+        return left
+
+    def _keep(self, data: bytes, window: bytes) -> None:
+        if data:
+            self._kept.append(data)
+            self._seam = window[-3:]
+
+    def _opening(self, data: bytes) -> bytes:
+        """The start of the stream without its byte order mark, which clients do not expect."""
+        start = self.rest() + data
+        if len(start) < len(BOM) and BOM.startswith(start):
+            return start
+        self._began = True
+        return start.removeprefix(BOM)
+
+
+def _last_end(window: bytes) -> int:
+    """Where the last event in `window` ends; 0 when none does."""
+    if b"\r" not in window:
+        return window.rfind(b"\n\n") + 2 if b"\n\n" in window else 0
+    # A final CR that does not repeat is probably half of a CR LF: wait for the other half.
+    stop = len(window) - 1 if window.endswith(b"\r") and not window.endswith(b"\r\r") else len(window)
+    end = 0
+    for match in _END.finditer(window, 0, stop):
+        end = match.end()
+    return end
+
+
+def events(whole: bytes) -> list[bytes]:
+    """The events in what `feed` returned, each with its blank line; joined, they are `whole` again."""
+    found, done = [], 0
+    for match in _END.finditer(whole):
+        found.append(whole[done : match.end()])
+        done = match.end()
+    if done < len(whole):
+        found.append(whole[done:])
+    return found
+
+
+def data(event: bytes) -> bytes | None:
+    """The event's data, its lines joined by LF; None for an event that has none (a comment, a blank)."""
+    if event.startswith(b"data:") and (end := event.find(b"\n")) >= 0 and event[end:] == b"\n\n":
+        return event[6:end] if event[5:6] == b" " else event[5:end]  # the usual case: one line
+    lines = [line[5:].removeprefix(b" ") for line in _LINE.split(event) if line.startswith(b"data:")]
+    return b"\n".join(lines) if lines else None
+
+
+def event(data: bytes) -> bytes:
+    """One event with this single-line data."""
+    return b"data: %s\n\n" % data

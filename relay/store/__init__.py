@@ -1,0 +1,81 @@
+"""Store: where finished requests and keys stay. The verbs that every kind of store has; knows no SQL and no journal.
+
+A store is used by the thread that opened it. Every failure is a StoreFault; one at opening is a plain SetupFault.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self
+
+from relay.errors import SetupFault
+from relay.keys import Key
+from relay.record import Entry, Record
+
+
+class StoreFault(SetupFault):
+    """The store cannot do it now: locked, full, gone. The same call may well succeed later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which requests, newest first. None asks for all; names match whole, a model by its alias as well."""
+
+    since: int | None = None  # microseconds since 1970, that moment included
+    key: str | None = None
+    model: str | None = None
+    status: tuple[int, int] | None = None  # first and last
+    text: str | None = None  # somewhere in the record or in its bodies, in any case
+    before: tuple[int, str] | None = None  # started_at and id of the last one of the page before
+    limit: int = 50
+
+
+class Bodies(NamedTuple):
+    """What is kept of a request's bodies, None where nothing is; `truncated` names those that were longer."""
+
+    request: bytes | None
+    response: bytes | None
+    truncated: tuple[str, ...] = ()
+
+
+class Store(Protocol):
+    """Times are microseconds since 1970 UTC, those of keys seconds."""
+
+    def insert(self, batch: Sequence[Entry]) -> int:
+        """Keep them all or none, and return how many are new: an id that is there already stays as it is."""
+
+    def requests(self, wanted: Filter) -> list[Record]:
+        """At most `wanted.limit` records, newest first."""
+
+    def request(self, name: str) -> Record | None:
+        """The one record whose id is or begins with `name`; None when there is none. Raises SetupFault for several."""
+
+    def bodies(self, request_id: str) -> Bodies | None:
+        """What is kept of one request's bodies, byte for byte; None for an unknown id."""
+
+    def arrivals(self, place: int | None, wanted: Filter) -> tuple[int, list[Record]]:
+        """What was inserted after `place`, oldest first, and the place to go on from; None for the place is now."""
+
+    def add_key(self, key: Key) -> None:
+        """Raises SetupFault when a key that is not revoked has its name."""
+
+    def keys(self) -> list[Key]:
+        """Every key, oldest first, the revoked ones too."""
+
+    def revoke_key(self, name_or_id: str, when: int) -> bool:
+        """True when such a key was there and not yet revoked."""
+
+    def keys_version(self) -> int:
+        """A number that changes whenever a key does. Cheap enough to ask every second."""
+
+    def purge(self, before: int) -> int:
+        """Remove at most 500 rows of what started before that moment; 0 says that nothing is left to remove."""
+
+    def get_meta(self, name: str) -> str | None: ...
+
+    def set_meta(self, name: str, value: str) -> None: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *raised: object) -> None: ...

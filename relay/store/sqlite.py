@@ -1,0 +1,295 @@
+"""SqliteStore: the store in one SQLite file. The only module that knows sqlite3; its errors end here as StoreFault."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.resources import files
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import zstandard
+
+from relay.errors import SetupFault
+from relay.keys import Key
+from relay.record import BODY_KEPT, COLUMNS, Entry, Record, storable
+from relay.store import Bodies, Filter, StoreFault, spans
+
+_DAY = 86_400_000_000  # microseconds
+_END = 2**63 - 1  # later than any moment
+_FRESH = 16_384  # spans of which is remembered that they are stored, so that a history costs no look-up
+_SQL = files("relay.store") / "sql"
+_values_of = attrgetter(*COLUMNS)
+
+
+def named_queries(text: str) -> dict[str, str]:
+    """The statements of a file in which each begins with a line `-- name: what it does`."""
+    found = {}
+    for part in text.split("\n-- "):
+        title, _, statement = part.removeprefix("-- ").partition("\n")
+        found[title.partition(":")[0]] = statement.strip().rstrip(";")
+    return found
+
+
+_QUERY = named_queries((_SQL / "queries.sql").read_text())
+_MIGRATIONS = sorted(file.read_text() for file in _SQL.iterdir() if file.name[0].isdigit())
+
+
+class SqliteStore:
+    """A connection to the store in the file at `path`, for the thread that opens it. See Store for the verbs."""
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        """Open the file, made and brought up to date when need be; readonly opens only what is there and current."""
+        self._path = path
+        self._zstd = zstandard.ZstdCompressor()
+        self._fresh: dict[bytes, int] = {}  # the day of spans that are stored
+        try:
+            if not readonly:
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rw'}"
+            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5)
+        except OSError as fault:
+            raise SetupFault(f"store {path}: {fault.strerror}; the relay needs a file it can write to") from fault
+        except sqlite3.Error as fault:
+            raise SetupFault(f"store {path}: {fault}") from fault
+        self._db.row_factory = sqlite3.Row
+        with self._wall():
+            self._prepare(readonly)
+
+    def insert(self, batch: Sequence[Entry]) -> int:
+        with self._writing():
+            return sum(self._insert(entry) for entry in batch)
+
+    def requests(self, wanted: Filter) -> list[Record]:
+        until, last = wanted.before or (_END, "")
+        since = wanted.since or 0
+        with self._wall():
+            rows = self._run(_filtered("requests", wanted), **_values(wanted), since=since, until=until, last=last)
+            return self._matching(rows, wanted)
+
+    def arrivals(self, place: int | None, wanted: Filter) -> tuple[int, list[Record]]:
+        with self._wall():
+            if place is None:
+                return self._run(_QUERY["newest_arrival"]).fetchone()["seq"], []
+            query = _filtered("arrivals", wanted)
+            rows = self._run(query, **_values(wanted), place=place, limit=wanted.limit).fetchall()
+            return rows[-1]["seq"] if rows else place, self._matching(rows, wanted)
+
+    def request(self, name: str) -> Record | None:
+        with self._wall():
+            rows = self._run(_QUERY["request"], name=name).fetchall()
+        if len(rows) > 1 and rows[0]["id"] != name:
+            raise SetupFault(f"{name}: more than one request begins with this; give more of its id")
+        return _record(rows[0]) if rows else None
+
+    def bodies(self, request_id: str) -> Bodies | None:
+        with self._wall():
+            row = self._db.execute(_QUERY["bodies"], [request_id]).fetchone()
+            if row is None:
+                return None
+            truncated = tuple((row["truncated"] or "").split())
+            return Bodies(self._joined(row["request"]), _unpacked(row["response"], row["response_size"]), truncated)
+
+    def add_key(self, key: Key) -> None:
+        row = asdict(key) | {"models": None if key.models is None else json.dumps(key.models)}
+        with self._writing():
+            try:
+                self._run(_QUERY["add_key"], **row)
+            except sqlite3.IntegrityError as fault:
+                raise SetupFault(
+                    f"key {key.name}: there is one of that name; revoke it first or take another"
+                ) from fault
+            self._run(_QUERY["bump_keys"])
+
+    def keys(self) -> list[Key]:
+        with self._wall():
+            rows = self._run(_QUERY["keys"]).fetchall()
+        return [Key(**{**row, "models": row["models"] and tuple(json.loads(row["models"]))}) for row in map(dict, rows)]
+
+    def revoke_key(self, name_or_id: str, when: int) -> bool:
+        with self._writing():
+            found = self._run(_QUERY["revoke_key"], name=name_or_id, moment=when).rowcount > 0
+            if found:
+                self._run(_QUERY["bump_keys"])
+            return found
+
+    def keys_version(self) -> int:
+        return int(self.get_meta("keys_version") or 0)
+
+    def purge(self, before: int) -> int:
+        self._fresh.clear()
+        with self._writing():
+            self._db.execute(_QUERY["purge_bodies"], [before])
+            gone = self._db.execute(_QUERY["purge_requests"], [before]).rowcount
+            return gone or self._db.execute(_QUERY["purge_spans"], [before // _DAY]).rowcount
+
+    def get_meta(self, name: str) -> str | None:
+        with self._wall():
+            row = self._db.execute(_QUERY["get_meta"], [name]).fetchone()
+            return None if row is None else str(row["value"])
+
+    def set_meta(self, name: str, value: str) -> None:
+        with self._writing():
+            self._db.execute(_QUERY["set_meta"], [name, value])
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def _run(self, query: str, **values: Any) -> sqlite3.Cursor:
+        return self._db.execute(query, values)
+
+    @contextmanager
+    def _wall(self) -> Iterator[None]:
+        """Where sqlite3's errors become ours."""
+        try:
+            yield
+        except sqlite3.Error as fault:
+            raise StoreFault(f"store {self._path}: {fault}") from fault
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction, whole or not at all."""
+        with self._wall():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.rollback()
+                    self._fresh.clear()
+
+    def _prepare(self, readonly: bool) -> None:
+        version = self._version()
+        if version > len(_MIGRATIONS):
+            raise SetupFault(
+                f"store {self._path}: version {version}, made by a newer relay; this one knows up to {len(_MIGRATIONS)}"
+            )
+        if readonly:
+            if version < len(_MIGRATIONS):
+                raise SetupFault(
+                    f"store {self._path}: version {version} is not current; `relay serve` brings it up to date"
+                )
+            return
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA journal_size_limit = 67108864")
+        self._migrate()
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _migrate(self) -> None:
+        """Each migration in a transaction of its own, which also keeps a second process from doing the same."""
+        while self._version() < len(_MIGRATIONS):
+            with self._writing():
+                version = self._version()
+                for statement in "".join(_MIGRATIONS[version : version + 1]).split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {min(version + 1, len(_MIGRATIONS))}")
+
+    def _insert(self, entry: Entry) -> int:
+        record, request, response = entry
+        try:
+            cursor = self._db.execute(_QUERY["insert_request"], _row(record))
+        except (OverflowError, UnicodeEncodeError):
+            cursor = self._db.execute(_QUERY["insert_request"], _row(storable(record)))
+        if not cursor.rowcount:
+            return 0
+        if request is not None or response is not None:
+            names = None if request is None else self._keep(request[:BODY_KEPT], record.started_at // _DAY)
+            answer = None if response is None else response[:BODY_KEPT]
+            packed, size = (None, None) if answer is None else (self._packed(answer), len(answer))
+            self._db.execute(
+                _QUERY["insert_bodies"], (cursor.lastrowid, names, packed, size, _truncated(request, response))
+            )
+        return 1
+
+    def _keep(self, body: bytes, day: int) -> bytes:
+        """Store what is new of a body, and return the names of its spans."""
+        names = []
+        for span in spans.cut(body):
+            name = spans.digest(span)
+            names.append(name)
+            if self._fresh.get(name, -1) >= day:
+                continue
+            if not self._run(_QUERY["touch_span"], hash=name, day=day).rowcount:
+                self._db.execute(_QUERY["insert_span"], (name, day, len(span), self._packed(span)))
+            if len(self._fresh) >= _FRESH:
+                self._fresh.clear()
+            self._fresh[name] = day
+        return b"".join(names)
+
+    def _packed(self, data: bytes) -> bytes:
+        """The data as it is stored: by zstd where that makes it shorter."""
+        packed = self._zstd.compress(data)
+        return packed if len(packed) < len(data) else data
+
+    def _joined(self, names: bytes | None) -> bytes | None:
+        if names is None:
+            return None
+        keys = (names[at : at + spans.HASH] for at in range(0, len(names), spans.HASH))
+        rows = (self._db.execute(_QUERY["span"], [key]).fetchone() for key in keys)
+        return b"".join(_unpacked(row["data"], row["size"]) or b"" for row in rows if row)
+
+    def _matching(self, rows: Iterator[sqlite3.Row] | Sequence[sqlite3.Row], wanted: Filter) -> list[Record]:
+        """The records of the rows that hold the wanted text, read only until there are enough of them."""
+        found: list[Record] = []
+        for row in rows:
+            if len(found) == wanted.limit:
+                break
+            if wanted.text is None or self._mentions(row, wanted.text):
+                found.append(_record(row))
+        return found
+
+    def _mentions(self, row: sqlite3.Row, text: str) -> bool:
+        """Whether the text stands in the record or its bodies, as itself or as JSON writes it."""
+        forms = {form.lower() for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])}
+        bodies = self.bodies(row["id"]) or Bodies(None, None)
+        held = (value for value in row if isinstance(value, str))
+        texts = [*held, *(body.decode(errors="replace") for body in (bodies.request, bodies.response) if body)]
+        return any(form in held.lower() for form in forms for held in texts)
+
+
+def _filtered(query: str, wanted: Filter) -> str:
+    """Only the filters that are asked for, so that each is free to use its index."""
+    asked = {"of_key": wanted.key, "of_model": wanted.model, "of_status": wanted.status}
+    filters = " ".join(_QUERY[name] for name, value in asked.items() if value is not None)
+    return _QUERY[query].replace("/* filters */", filters)
+
+
+def _values(wanted: Filter) -> dict[str, Any]:
+    first, last = wanted.status or (None, None)
+    return {"key": wanted.key, "model": wanted.model, "status_from": first, "status_to": last}
+
+
+def _row(record: Record) -> tuple[Any, ...]:
+    """The values of COLUMNS, of which the last three are lists."""
+    *values, tags, tries, edits = _values_of(record)
+    return (*values, *(msgspec.json.encode(part).decode() if part else "[]" for part in (tags, tries, edits)))
+
+
+def _truncated(request: bytes | None, response: bytes | None) -> str:
+    bodies = {"request": request, "response": response}
+    return " ".join(name for name, body in bodies.items() if body is not None and len(body) > BODY_KEPT)
+
+
+def _unpacked(data: bytes | None, size: int) -> bytes | None:
+    """The `size` bytes that were packed into `data`."""
+    return zstandard.decompress(data, max_output_size=size) if data is not None and len(data) < size else data
+
+
+def _record(row: sqlite3.Row) -> Record:
+    fields = {name: row[name] for name in COLUMNS}
+    fields |= {name: msgspec.json.decode(fields[name]) for name in ("tags", "tries", "edits")}
+    return msgspec.convert(fields | {"stream": bool(fields["stream"])}, Record)

@@ -1,0 +1,148 @@
+"""Writer: the thread that brings what the journal holds into the store. It is handed no objects, it reads the files.
+
+So a day like any other and the day after a crash are the same code: read on. Each insert is repeatable (an id is kept
+once), therefore no place needs remembering beyond the life of the process.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from os import close
+from pathlib import Path
+
+import msgspec
+
+from relay.errors import SetupFault
+from relay.journal import Journal, claim, frames, segments
+from relay.record import Entry
+from relay.store import Store, StoreFault
+
+_ROWS = 256  # of one transaction
+_BYTES = 4 << 20  # of bodies in one transaction, so that memory stays flat
+_GATHER = 0.02  # seconds that a batch may gather
+_MINUTE = 60.0
+_PAUSES = (0.1, 30.0)  # seconds between two tries with a store that fails, first and longest
+
+Places = dict[Path, int]
+
+
+def drain(store: Store, folder: Path, current: Path | None = None, places: Places | None = None) -> int:
+    """Bring into the store what is in `current` and in every segment that nobody writes to; return how many were new.
+
+    The latter are then removed. `places` remembers how far `current` was read. Raises StoreFault, with nothing lost;
+    a segment that cannot be read keeps back no other.
+    """
+    places = {} if places is None else places
+    count, unread = 0, ""
+    for path in segments(folder):
+        lock = claim(path)
+        try:
+            if lock is None and path != current:
+                continue
+            for end, batch in _batches(path, places.get(path, 0)):
+                count += store.insert(batch)
+                places[path] = end
+            if lock is not None:
+                path.unlink()
+                places.pop(path, None)
+        except (OSError, msgspec.ValidationError) as fault:
+            unread = f"journal {path}: {fault}"
+        finally:
+            if lock is not None:
+                close(lock)
+    if unread:
+        raise StoreFault(unread)
+    return count
+
+
+def _batches(path: Path, offset: int) -> Iterator[tuple[int, list[Entry]]]:
+    """What is whole behind `offset`, in batches, each with the offset behind it."""
+    batch: list[Entry] = []
+    size = 0
+    for end, entry in frames(path, offset):
+        batch.append(entry)
+        size += len(entry.request or b"") + len(entry.response or b"")
+        if len(batch) == _ROWS or size >= _BYTES:
+            yield end, batch
+            batch, size = [], 0
+        offset = end
+    if batch:
+        yield offset, batch
+
+
+class Writer:
+    """A thread that reads `journal`'s folder. `retention` (seconds, None for ever) may be changed while it runs."""
+
+    def __init__(self, journal: Journal, connect: Callable[[], Store], retention: float | None = None) -> None:
+        """`connect` opens the store, in the thread that will use it."""
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.retention = retention
+        self._journal = journal
+        self._connect = connect
+        self._stopping = threading.Event()
+        self._places: Places = {}
+        self._fault: str | None = None
+        self._drained = 0
+
+    def start(self) -> None:
+        """Begin with what an earlier process left behind."""
+        self._thread.start()
+
+    @property
+    def alarm(self) -> str | None:
+        """What keeps the log from being written just now; None when all is well."""
+        died = self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set()
+        return "the log's writer has ended by a fault of its own; restart the relay" if died else self._fault
+
+    def stop(self) -> int:
+        """Bring in all that was appended, end the thread and return how many records that were.
+
+        A store that still fails gets one more try; what it does not take stays in the journal for the next start.
+        """
+        self._drained = 0
+        self._stopping.set()
+        self._journal.signal.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        return self._drained
+
+    def _run(self) -> None:
+        pause, purged = _PAUSES[0], -math.inf
+        store: Store | None = None
+        while not self._stopping.is_set():
+            try:
+                store = store or self._connect()
+                purged = self._round(store, purged)
+                self._fault, pause = None, _PAUSES[0]
+            except SetupFault as fault:
+                self._fault = str(fault)
+                self._stopping.wait(pause)
+                pause = min(pause * 2, _PAUSES[1])
+                continue
+            if not self._stopping.is_set():  # asked after the round, which may have cleared the signal of stop()
+                self._journal.signal.wait(_MINUTE)
+                self._stopping.wait(_GATHER)
+        self._finish(store)
+
+    def _round(self, store: Store, purged: float) -> float:
+        """Everything that is there now, and once a minute what is too old; returns when that was last done."""
+        self._journal.signal.clear()
+        self._drain(store)
+        if self.retention is None or time.monotonic() - purged < _MINUTE:
+            return purged
+        while store.purge(time.time_ns() // 1000 - int(self.retention * 1e6)) and not self._stopping.is_set():
+            self._drain(store)
+        return time.monotonic()
+
+    def _drain(self, store: Store) -> None:
+        self._drained += drain(store, self._journal.folder, self._journal.current, self._places)
+
+    def _finish(self, store: Store | None) -> None:
+        try:
+            store = store or self._connect()
+            self._drain(store)
+            store.close()
+            self._fault = None
+        except SetupFault as fault:
+            self._fault = str(fault)

@@ -1,0 +1,144 @@
+"""The one door out: `open_first` carries a request to the first target of its plan. Knows no clients, keys or prices.
+
+What an upstream answers is looked at here only as far as its head, and further in two cases: when it refuses the
+relay's own credential, which no caller may see, and when it refuses the usage option that the relay itself put in.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from relay.ask import Arrival, Ask
+from relay.edits import Edited, edit
+from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError
+from relay.exchange import Drained, Engine, Header, Reply, Request, Take
+from relay.record import Try
+from relay.routing import Plan, Target
+
+_REFUSED_KEY = frozenset({401, 403})
+_BAD_REQUEST = 400
+_REDIRECTS = range(300, 400)
+_USAGE_OPTION = (b"stream_options", b"include_usage")
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One configured upstream. `headers` go with every request: its credential, and those from the configuration.
+
+    `refuse_usage`: models that turned out not to take `stream_options`; learnt while running, forgotten at the end.
+    """
+
+    name: str
+    engine: Engine = field(repr=False)
+    headers: tuple[Header, ...] = field(default=(), repr=False)
+    refuse_usage: set[str] = field(default_factory=set, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An answer whose head is in, and what was sent to get it."""
+
+    reply: Reply
+    target: Target
+    edited: Edited
+
+
+async def open_first(
+    plan: Plan, arrival: Arrival, ask: Ask, upstreams: Mapping[str, Upstream], tries: list[Try]
+) -> Opened:
+    """Ask the plan's target, and return its answer once the head is in. Every try is added to `tries`.
+
+    Raises UpstreamError, UpstreamAuthFailed, UpstreamTimeout, Overloaded, BadRequest.
+    """
+    target = plan.targets[0]
+    upstream = upstreams.get(target.upstream)
+    if upstream is None:
+        raise UpstreamError(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
+    edited = edit(ask, arrival.endpoint, plan.alias, target, may_ask_usage=target.model not in upstream.refuse_usage)
+    reply = await _try(upstream, target, _request(upstream, arrival, edited.body), tries)
+    if edited.asks_usage and reply.status == _BAD_REQUEST:
+        answer = await gather(reply)
+        if not any(word in answer for word in _USAGE_OPTION):
+            return Opened(Gathered(reply, answer), target, edited)
+        upstream.refuse_usage.add(target.model)
+        edited = edit(ask, arrival.endpoint, plan.alias, target, may_ask_usage=False)
+        reply = await _try(upstream, target, _request(upstream, arrival, edited.body), tries)
+    return Opened(reply, target, edited)
+
+
+def _request(upstream: Upstream, arrival: Arrival, body: bytes) -> Request:
+    query = _forwarded_query(arrival.query) if arrival.query else b""
+    return Request(b"POST", arrival.endpoint.path + query, (*upstream.headers, *arrival.head.forwarded), body)
+
+
+def _forwarded_query(query: bytes) -> bytes:
+    """The query as it came, without the version that Azure's clients name to their own service."""
+    kept = b"&".join(part for part in query.split(b"&") if not part.startswith(b"api-version="))
+    return b"?" + kept if kept else b""
+
+
+async def _try(upstream: Upstream, target: Target, request: Request, tries: list[Try]) -> Reply:
+    """One try, written down however it ends."""
+    began = time.perf_counter_ns()
+    try:
+        reply = await upstream.engine.open(request)
+    except RelayError as fault:
+        tries.append(Try(upstream.name, target.model, error=fault.message, first_byte_ms=_since(began)))
+        raise
+    tries.append(
+        Try(
+            upstream.name,
+            target.model,
+            status=reply.status,
+            reused=reply.reused,
+            connect_ms=reply.connect_ms,
+            first_byte_ms=_since(began),
+        )
+    )
+    if reply.status in _REFUSED_KEY:
+        reply.abort()
+        raise UpstreamAuthFailed(
+            f"Upstream {upstream.name!r} refused the relay's own credential; its `api_key` has to be looked at."
+        )
+    if reply.status in _REDIRECTS:
+        reply.abort()
+        raise UpstreamError(f"Upstream {upstream.name!r} answered with a redirect, which is not followed.")
+    return reply
+
+
+def _since(began: int) -> float:
+    """Milliseconds since `began`, nanoseconds of the performance counter."""
+    return round((time.perf_counter_ns() - began) / 1e6, 3)
+
+
+async def gather(reply: Reply) -> bytes:
+    """The whole body of an answer. Raises what `pump` raises."""
+    pieces: list[bytes] = []
+
+    def take(piece: bytes, _last: bool) -> bool:
+        pieces.append(piece)
+        return False
+
+    async def drained() -> None:
+        return
+
+    await reply.pump(take, drained)
+    return b"".join(pieces)
+
+
+class Gathered:
+    """A Reply whose body is here already."""
+
+    def __init__(self, reply: Reply, body: bytes) -> None:
+        self.status = reply.status
+        self.headers: Sequence[Header] = reply.headers
+        self.reused = reply.reused
+        self.connect_ms = reply.connect_ms
+        self._body = body
+
+    async def pump(self, take: Take, drained: Drained) -> None:  # noqa: ARG002  # one piece needs no waiting
+        """See relay.exchange.Reply."""
+        take(self._body, True)
+
+    def abort(self) -> None:
+        """See relay.exchange.Reply: there is nothing to close."""

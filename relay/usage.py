@@ -1,0 +1,159 @@
+"""Usage: how many tokens a call took, as the upstream said it; Meter reads it from a body or from a stream's events.
+
+Knows JSON and events; no prices and no providers beyond the two spellings of OpenAI's own API (chat and responses).
+What cannot be believed (negative, absurd, not a number) counts as unknown, which is None and never zero.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from relay import sse
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+_USAGE_LENGTH = 1000  # bytes that a usage object takes at most
+_SEARCHED_WHOLE = 1 << 20  # bytes; a larger body (embeddings, images) is searched from its end
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens. `cached` is part of `input`, `reasoning` part of `output`."""
+
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+
+
+class _Said(msgspec.Struct):
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+
+    def usage(self) -> Usage | None:
+        before, after = self.prompt_tokens, self.completion_tokens
+        before = self.input_tokens if before is None else before
+        after = self.output_tokens if after is None else after
+        if before is None and after is None:
+            return None
+        given = self.prompt_tokens_details or self.input_tokens_details
+        made = self.completion_tokens_details or self.output_tokens_details
+        return Usage(before, after, given.cached_tokens if given else None, made.reasoning_tokens if made else None)
+
+
+class _Inner(msgspec.Struct):
+    usage: _Said | None = None
+
+
+class _Whole(msgspec.Struct):
+    usage: _Said | None = None
+    response: _Inner | None = None  # the responses API wraps it in its last event
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: msgspec.Raw | None = None
+
+
+class _Event(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw | None = None
+    error: msgspec.Raw | None = None
+    type: str | None = None
+
+
+_whole = msgspec.json.Decoder(_Whole)
+_event = msgspec.json.Decoder(_Event)
+_LAST_TYPES = re.compile(rb'"(?:response\.(?:completed|failed|incomplete)|image_\w+\.completed|error)"')
+
+
+def of_body(body: bytes) -> Usage | None:
+    """The usage that a JSON answer states; None when it states none that can be believed."""
+    return _stated(body) if len(body) <= _SEARCHED_WHOLE else of_tail(body)
+
+
+def of_tail(body: bytes) -> Usage | None:
+    """The last usage that stands in the end of a JSON answer, found without reading all of it."""
+    at = body.rfind(b'"usage"')
+    end = body.find(b"}", at) if at >= 0 else -1
+    while 0 <= end < at + _USAGE_LENGTH:  # up to the brace that closes it: its details hold braces of their own
+        if found := _stated(b"{%s}" % body[at : end + 1]):
+            return found
+        end = body.find(b"}", end + 1)
+    return None
+
+
+def _stated(data: bytes) -> Usage | None:
+    try:
+        whole = _whole.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    said = whole.usage or (whole.response.usage if whole.response else None)
+    return said.usage() if said else None
+
+
+class Meter:
+    """Watches the events of one stream: `usage` is the last that was stated.
+
+    `finished`: a finish_reason, or an event that ends its kind of stream, has come. `done`: `[DONE]` has come.
+    `errored`: the upstream sent an error event.
+    """
+
+    __slots__ = ("done", "errored", "finished", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.finished = self.done = self.errored = False
+
+    @staticmethod
+    def plain(whole: bytes) -> bool:
+        """Whether these events are mere content, as a few searches can tell: then none needs a closer look."""
+        return (
+            whole.count(b'"finish_reason":null') == whole.count(b"finish_reason")
+            and whole.count(b'"usage":null') == whole.count(b'"usage"')
+            and sse.DONE not in whole
+            and b'"error"' not in whole
+            and not (b'ed"' in whole and _LAST_TYPES.search(whole))
+        )
+
+    def read(self, event: bytes) -> bool:
+        """Take in one event. True when it is a usage-only chunk: usage stated, choices there but empty."""
+        data = sse.data(event)
+        if data is None:
+            return False
+        if data.strip() == sse.DONE:
+            self.done = True
+            return False
+        try:
+            said = _event.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        return self._take(said, data)
+
+    def _take(self, said: _Event, data: bytes) -> bool:
+        if _given(said.error) or said.type == "error":
+            self.errored = True
+        if said.type and _LAST_TYPES.fullmatch(b'"%s"' % said.type.encode()):
+            self.finished = True
+        if said.choices and any(_given(choice.finish_reason) for choice in said.choices):
+            self.finished = True
+        if not _given(said.usage) and b'"usage"' not in data:
+            return False
+        self.usage = _stated(data) or self.usage
+        # Azure's first chunk has empty choices too, and content filter results that clients want.
+        return said.choices == [] and _given(said.usage) and b"prompt_filter_results" not in data
+
+
+def _given(raw: msgspec.Raw | None) -> bool:
+    return raw is not None and bytes(raw) != b"null"

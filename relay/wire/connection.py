@@ -1,0 +1,320 @@
+"""One connection to an upstream: sends a request, parses the answer, hands its body on as it comes. Knows no pool.
+
+The life of a connection: idle -> (send) -> waiting for the head -> body -> idle again, or closed. Bytes that come
+before anyone asks for the body are kept; the flow stops at `_KEPT_MAX` of them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, Callable
+
+import httptools
+
+from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
+from relay.exchange import Drained, Header, Request, Take, Timeouts
+
+_HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
+_KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
+_INFORMATIONAL_MAX = 32  # 1xx answers before the real one
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_OK = 200  # everything below is informational
+_SWITCHING = 101
+
+Released = Callable[["Connection", bool], None]
+
+
+class Connection(asyncio.Protocol):
+    """`released` is called once an answer is over: with True when the connection can be used again."""
+
+    __slots__ = (
+        "_body", "_delivered", "_ended", "_fault", "_framed", "_got", "_head", "_head_size", "_held", "_informational",
+        "_kept", "_loop", "_name", "_parser", "_paused", "_released", "_reusable", "_take", "_transport", "_uploaded",
+        "_waiter", "_writable", "busy", "closed", "connect_ms", "headers", "idle_since", "reused", "sent_at", "status",
+        "touched",
+    )  # fmt: skip
+
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, released: Released) -> None:
+        self._name = name
+        self._loop = loop
+        self._released = released
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None  # wakes exchange at the head, pump at the end or when held
+        self._writable: asyncio.Future[None] | None = None
+        self.connect_ms: float | None = None
+        self.closed = self.busy = self.reused = self._paused = False
+        self.idle_since = self.touched = self.sent_at = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Ready for the next answer."""
+        self.status = 0
+        self.headers: list[Header] = []
+        self._take: Take | None = None
+        self._fault: UpstreamFault | None = None
+        self._body: list[bytes] = []
+        self._kept = self._head_size = self._informational = 0
+        self._got = False  # any byte of an answer
+        self._head = False  # the final head is in
+        self._framed = False  # by length or by chunks; else the body ends with the connection
+        self._ended = False  # the answer is whole
+        self._delivered = False  # and all of it was taken
+        self._held = False  # the taker said to hold on
+        self._reusable = self._uploaded = False
+
+    # --- what the pool does with it
+
+    async def exchange(self, prefix: bytes, request: Request) -> None:
+        """Send `request` (`prefix` is its head up to the framing headers) and wait for the head of the answer."""
+        self._begin()
+        self.busy = True
+        self.sent_at = self.touched = self._loop.time()
+        try:
+            if isinstance(request.body, bytes):
+                self._write(b"%scontent-length: %d\r\n\r\n%s" % (prefix, len(request.body), request.body))
+                self._uploaded = True
+            else:
+                await self._upload(prefix, request.body)
+            if not self._head and self._fault is None:
+                await self._wait()
+        except BaseException:
+            self.abort()
+            raise
+        if self._fault is not None:
+            raise self._fault
+
+    async def pump(self, take: Take, drained: Drained) -> None:
+        """See relay.exchange.Reply."""
+        self._take = take
+        try:
+            self._hand_on()
+            while not self._delivered and self._fault is None:
+                if self._held:
+                    self._pause()
+                    await drained()
+                    self._resume()
+                else:
+                    self._resume()
+                    await self._wait()
+        except BaseException:
+            self.abort()
+            raise
+        if self._fault is not None:
+            raise self._fault
+
+    def abort(self) -> None:
+        """Close now if an answer is still under way; afterwards nothing more is handed on."""
+        self._take = None
+        self._finish(reusable=False)
+
+    def expire(self, now: float, timeouts: Timeouts) -> None:
+        """End the answer under way if a deadline has passed. `now` in seconds on the loop's clock."""
+        if self._held or self._ended or not self.busy:
+            return
+        limit, since, what = timeouts.first_byte, self.sent_at, "did not answer"
+        if self._head:
+            limit, since, what = timeouts.idle, self.touched, "fell silent in the middle of its answer"
+        if now - since >= limit:
+            self._fail(UpstreamTimeout(f"Upstream {self._name!r} {what} for {limit:g} seconds."))
+        elif timeouts.total is not None and now - self.sent_at >= timeouts.total:
+            self._fail(UpstreamTimeout(f"Upstream {self._name!r} took longer than {timeouts.total:g} seconds in all."))
+
+    @property
+    def stale(self) -> bool:
+        """The upstream had closed this kept-alive connection before it saw the request: it may be sent again."""
+        return self.reused and self.closed and not self._got
+
+    def close(self) -> None:
+        """Close at once, without lingering."""
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- sending
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    async def _upload(self, prefix: bytes, body: AsyncIterable[bytes]) -> None:
+        """Send a body of unknown length in chunks; an early answer ends the sending."""
+        self._write(prefix + b"transfer-encoding: chunked\r\n\r\n")
+        async for piece in body:
+            if self._writable is not None:
+                await self._writable
+            if self._head or self._fault:
+                return
+            if piece:
+                self._write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            self.sent_at = self._loop.time()  # the wait for the answer starts when all is sent
+        self._write(b"0\r\n\r\n")
+        self._uploaded = True
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- receiving
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # asyncio types the base, and gives a Transport
+
+    def data_received(self, data: bytes) -> None:
+        if not self.busy:  # nobody asked: a server that talks first is not trusted with the next request
+            self.close()
+            return
+        self.touched = self._loop.time()
+        self._got = True
+        if not self._head:
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fault = self._fault or UpstreamError(f"Upstream {self._name!r} sent something that is not HTTP.")
+        if not self._head and self._head_size > _HEAD_MAX:
+            self._fault = UpstreamError(f"Upstream {self._name!r} sent too large a head.")
+        self._after_read()
+
+    def _after_read(self) -> None:
+        if self._fault is not None:
+            self._fail(self._fault)
+        elif self._take is not None:
+            self._hand_on()
+            if self._held:
+                self._wake()
+        elif self._head:
+            self._wake()
+            if self._kept > _KEPT_MAX:
+                self._pause()
+
+    def _hand_on(self) -> None:
+        """Give the taker what has come, as one piece; with the last piece the answer is over."""
+        if self._take is None or self._delivered or not (self._body or self._ended):
+            return
+        body, self._body, self._kept = self._body, [], 0
+        self._delivered = self._ended
+        hold = self._take(body[0] if len(body) == 1 else b"".join(body), self._ended)
+        self._held = hold and not self._delivered
+        if self._delivered:
+            self._finish(reusable=self._reusable and self._uploaded)
+
+    def on_message_begin(self) -> None:
+        if self._ended:
+            self._reusable = False  # it goes on after its answer
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head:
+            return  # a trailer
+        name = name.lower()
+        if name in _FRAMING:
+            self._framed = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._head:
+            return
+        self.status = self._parser.get_status_code()
+        if self.status >= _OK:
+            self._head = True
+        elif self.status == _SWITCHING:
+            self._fault = UpstreamError(f"Upstream {self._name!r} wanted to switch protocols.")
+
+    def on_body(self, piece: bytes) -> None:
+        if not self._ended:
+            self._body.append(piece)
+            self._kept += len(piece)
+
+    def on_message_complete(self) -> None:
+        if self._head:
+            self._reusable = not self._ended and self._parser.should_keep_alive()
+            self._ended = True
+            return
+        self.headers, self._framed = [], False
+        self._informational += 1
+        if self._informational > _INFORMATIONAL_MAX:
+            self._fault = UpstreamError(f"Upstream {self._name!r} sent too many informational answers.")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self.resume_writing()
+        if not self.busy:
+            self._released(self, False)
+        elif self._ended:
+            self._reusable = False  # all of it is here: it can still be taken
+        elif self._head and not self._framed and exc is None:
+            self._ended = True  # a body that ends with its connection
+            self._after_read()
+        else:
+            where = "in the middle of its answer" if self._head else "before it answered"
+            self._fail(UpstreamError(f"Upstream {self._name!r} closed the connection {where}."))
+
+    # --- flow and end
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        self._held = False
+        if self._transport is not None and self._paused and not self._transport.is_closing():
+            self._paused = False
+            self.touched = self._loop.time()
+            self._transport.resume_reading()
+
+    def _fail(self, fault: UpstreamFault) -> None:
+        """The answer cannot come to its end. What of it had come whole is handed on first, so that it is not lost."""
+        self._fault = fault
+        if self._head and self._body and self._take is not None:
+            self._take(b"".join(self._body), False)
+        self._body = []
+        self._finish(reusable=False)
+
+    def _finish(self, *, reusable: bool) -> None:
+        """The answer is over: wake who waits, and give the connection back."""
+        if not self.busy:
+            return
+        self.busy = False
+        self._wake()
+        if not reusable:
+            self.close()
+        self._released(self, reusable and not self.closed)
+
+
+class Answer:
+    """The Reply of one exchange. It lets go of its connection at the end, so that it can never touch the next one's."""
+
+    __slots__ = ("_connection", "connect_ms", "headers", "reused", "status")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection: Connection | None = connection
+        self.status = connection.status
+        self.headers = connection.headers
+        self.reused = connection.reused
+        self.connect_ms = connection.connect_ms
+
+    async def pump(self, take: Take, drained: Drained) -> None:
+        """See relay.exchange.Reply."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.pump(take, drained)
+
+    def abort(self) -> None:
+        """See relay.exchange.Reply."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()

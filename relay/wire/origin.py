@@ -1,0 +1,148 @@
+"""Origin: where a pool connects to, through which proxy, trusting whom; and the connecting itself. No HTTP bodies."""
+
+import asyncio
+import base64
+import contextlib
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from relay.errors import SetupFault, UpstreamError
+
+_CONNECT_ANSWER_MAX = 16_384  # bytes of head that a proxy may answer a CONNECT with
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """`base_url` is http(s)://host[:port][/path]; `proxy` is http://[user:password@]host:port, spoken to by CONNECT.
+
+    `name` is what faults call it; `ca` is a PEM file trusted beside the operating system's store.
+    """
+
+    name: str
+    base_url: str
+    proxy: str | None = None
+    ca: Path | None = None
+
+    @property
+    def parts(self) -> SplitResult:
+        return urlsplit(self.base_url)
+
+    @property
+    def host(self) -> str:
+        return self.parts.hostname or ""
+
+    @property
+    def port(self) -> int:
+        return self.parts.port or (443 if self.secure else 80)
+
+    @property
+    def secure(self) -> bool:
+        return self.parts.scheme == "https"
+
+    @property
+    def authority(self) -> bytes:
+        """The Host header: the port only where it is not the scheme's own, IPv6 literals in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.secure else 80
+        return (host if self.port == default else f"{host}:{self.port}").encode(
+            "idna" if not host.isascii() else "ascii"
+        )
+
+    @property
+    def path(self) -> bytes:
+        """The base's path without a trailing slash, to which targets are appended."""
+        return self.parts.path.rstrip("/").encode()
+
+
+def trust(origin: Origin) -> ssl.SSLContext | None:
+    """The TLS settings for an https origin: the operating system's store and the configured CA. None for http.
+
+    Raises SetupFault when the CA file cannot be used.
+    """
+    if not origin.secure:
+        return None
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if origin.ca is not None:
+        try:
+            context.load_verify_locations(cafile=origin.ca)
+        except OSError as fault:  # ssl.SSLError is one too
+            raise SetupFault(f"{origin.ca}: cannot be used as a CA file for {origin.base_url}: {fault}") from fault
+    return context
+
+
+async def connect(origin: Origin, context: ssl.SSLContext | None, protocol: asyncio.Protocol) -> None:
+    """Connect `protocol`, by TLS where there is a `context`.
+
+    Raises OSError (refused, unknown name, a bad certificate), UpstreamError (the proxy refused).
+    """
+    loop = asyncio.get_running_loop()
+    if origin.proxy is not None:
+        await _tunnel(loop, origin, context, protocol)
+        return
+    # All addresses of a name are tried, the next one 250 ms after the last (RFC 8305).
+    await loop.create_connection(
+        lambda: protocol,
+        origin.host,
+        origin.port,
+        ssl=context,
+        server_hostname=origin.host if context else None,
+        happy_eyeballs_delay=0.25,
+    )
+
+
+async def _tunnel(
+    loop: asyncio.AbstractEventLoop, origin: Origin, context: ssl.SSLContext | None, protocol: asyncio.Protocol
+) -> None:
+    """CONNECT through the proxy, then TLS inside it. A plain http origin is tunnelled too: one way for both."""
+    proxy = urlsplit(origin.proxy or "")
+    reader, writer = await asyncio.open_connection(proxy.hostname, proxy.port or 8080)
+    transport: asyncio.WriteTransport = writer.transport
+    try:
+        writer.write(_connect_request(origin, proxy))
+        await _read_connect_answer(reader, proxy)
+        if context is not None:
+            transport = await _encrypted(loop, transport, protocol, context, origin)
+    except BaseException:
+        transport.abort()
+        raise
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+
+
+async def _encrypted(
+    loop: asyncio.AbstractEventLoop,
+    transport: asyncio.WriteTransport,
+    protocol: asyncio.Protocol,
+    context: ssl.SSLContext,
+    origin: Origin,
+) -> asyncio.WriteTransport:
+    upgraded = await loop.start_tls(transport, protocol, context, server_hostname=origin.host)
+    if upgraded is None:
+        raise UpstreamError(f"The proxy of upstream {origin.name!r} closed the connection before TLS began.")
+    return upgraded
+
+
+def _connect_request(origin: Origin, proxy: SplitResult) -> bytes:
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    target = f"{host}:{origin.port}"
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if proxy.username:
+        credential = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(credential.encode()).decode()}")
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def _read_connect_answer(reader: asyncio.StreamReader, proxy: SplitResult) -> None:
+    place = f"{proxy.hostname}:{proxy.port}"
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as fault:
+        raise UpstreamError(f"The proxy {place} gave no answer to CONNECT.") from fault
+    status = b""
+    with contextlib.suppress(IndexError):
+        status = head.split(b" ", 2)[1]
+    if len(head) > _CONNECT_ANSWER_MAX or status != b"200":
+        raise UpstreamError(f"The proxy {place} refused CONNECT with status {status.decode('latin-1') or 'none'}.")

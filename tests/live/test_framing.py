@@ -1,0 +1,261 @@
+"""HTTP at its edges: what is ambiguous is refused, and the connection closed: no request hides in another."""
+
+import time
+
+import pytest
+
+from tests.client import Client, chat, request
+from tests.process import KEY, RelayProcess
+from tests.upstream import Pause, Upstream, piece, response
+from tests.waiting import until
+
+FINE = response({"choices": []})
+AUTH = f"authorization: Bearer {KEY}"
+POST = "POST /v1/chat/completions HTTP/1.1"
+
+
+def lines(*parts: str) -> bytes:
+    return "\r\n".join([*parts, "", ""]).encode("latin-1")
+
+
+def flood(number: int, size: int) -> bytes:
+    return lines("GET /v1/models HTTP/1.1", "host: relay", AUTH, *[f"x-{i}: {'v' * size}" for i in range(number)])
+
+
+FLOODS = {
+    "101 lines": flood(101, 1),
+    "61 KB in one line": flood(1, 61 * 1024),
+    "61 KB in many": flood(61, 1000),
+    "a long target": lines(f"GET /v1/models?{'x' * 70_000} HTTP/1.1", "host: relay", AUTH),
+    "a long name": lines("GET /v1/models HTTP/1.1", "host: relay", f"{'x' * 70_000}: 1"),
+    "a megabyte": flood(1000, 1000),
+}
+
+
+@pytest.mark.parametrize("case", FLOODS)
+def test_header_floods(relay: RelayProcess, case: str) -> None:
+    with relay.connect() as client:
+        client.send(FLOODS[case])
+        answer = client.answer()
+
+        assert answer.status in ({431} if "target" not in case else {431, 414})
+        assert {"message", "type", "param", "code"} == answer.error.keys()
+        assert b"" == client.rest()
+
+
+def test_a_flood_without_end_costs_no_memory(relay: RelayProcess) -> None:
+    before = relay.memory()
+
+    with relay.connect() as client:
+        client.send(b"GET /v1/models HTTP/1.1\r\nhost: relay\r\nx: ")
+        try:
+            for _ in range(1000):
+                client.send(b"v" * 100_000)
+        except ConnectionError:
+            pass
+
+    assert relay.memory() - before < 10_000_000
+
+
+@pytest.mark.parametrize("number", [90, 1])
+def test_ordinary_heads_pass(relay: RelayProcess, number: int) -> None:
+    with relay.connect() as client:
+        client.send(flood(number, 50_000 // number))
+
+        assert 200 == client.answer().status
+
+
+SMUGGLED = b"GET /v1/models HTTP/1.1\r\nhost: relay\r\n\r\n"
+AMBIGUOUS = {
+    "TE and CL": lines(POST, "host: relay", AUTH, "transfer-encoding: chunked", "content-length: 5") + b"0\r\n\r\n",
+    "CL and TE": lines(POST, "host: relay", AUTH, "content-length: 5", "transfer-encoding: chunked") + b"0\r\n\r\n",
+    "two lengths": lines(POST, "host: relay", AUTH, "content-length: 2", "content-length: 3") + b"{}",
+    "length list": lines(POST, "host: relay", AUTH, "content-length: 2, 3") + b"{}",
+    "signed length": lines(POST, "host: relay", AUTH, "content-length: +2") + b"{}",
+    "negative length": lines(POST, "host: relay", AUTH, "content-length: -2") + b"{}",
+    "length as text": lines(POST, "host: relay", AUTH, "content-length: two") + b"{}",
+    "not chunked": lines(POST, "host: relay", AUTH, "transfer-encoding: gzip") + b"{}",
+    "chunked twice": lines(POST, "host: relay", AUTH, "transfer-encoding: chunked, chunked") + b"0\r\n\r\n",
+    "chunked not last": lines(POST, "host: relay", AUTH, "transfer-encoding: chunked, identity") + b"0\r\n\r\n",
+    "chunked misspelt": lines(POST, "host: relay", AUTH, "transfer-encoding: xchunked") + b"0\r\n\r\n",
+    "bad chunk size": lines(POST, "host: relay", AUTH, "transfer-encoding: chunked") + b"zz\r\n{}\r\n0\r\n\r\n",
+    "chunk longer than said": lines(POST, "host: relay", AUTH, "transfer-encoding: chunked") + b"1\r\n{}\r\n0\r\n\r\n",
+    "space before colon": lines(POST, "host: relay", AUTH, "content-length : 2") + b"{}",
+    "folded line": lines(POST, "host: relay", AUTH, "x-a: 1", " folded", "content-length: 2") + b"{}",
+    "two hosts": lines("GET /v1/models HTTP/1.1", "host: relay", "host: other", AUTH),
+    "no host": lines("GET /v1/models HTTP/1.1", AUTH),
+    "NUL in a value": lines("GET /v1/models HTTP/1.1", "host: relay", AUTH, "x-a: a\x00b"),
+    "NUL in the target": lines("GET /v1/mod\x00els HTTP/1.1", "host: relay", AUTH),
+    "HTTP/0.9": b"GET /v1/models\r\n",
+    "HTTP/2.0 text": lines("GET /v1/models HTTP/2.0", "host: relay", AUTH),
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n",
+    "bad header name": lines("GET /v1/models HTTP/1.1", "host: relay", "x@(y): 1", AUTH),
+}
+
+
+@pytest.mark.parametrize("case", AMBIGUOUS)
+def test_what_is_ambiguous_is_refused_and_closed(relay: RelayProcess, case: str) -> None:
+    with relay.connect(timeout=5) as client:
+        client.send(AMBIGUOUS[case])
+        client.send(SMUGGLED)
+        everything = client.rest()
+
+    assert everything.startswith(b"HTTP/1.1 400 ")
+    assert 1 == everything.count(b"HTTP/1.1 ")
+    assert b'{"error":' in everything
+
+
+def test_an_underscore_cannot_pose_as_a_hyphen(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, FINE)
+
+    answer = relay.ask(chat(model), f"api_key: {KEY}", f"x_api_key: {KEY}", key=None)
+
+    assert answer.status in {400, 401}
+
+
+def chunked(model: str, trailer: str, *headers: str) -> bytes:
+    return lines(POST, "host: relay", "transfer-encoding: chunked", *headers) + (
+        piece(chat(model)) + b"0\r\n" + trailer.encode() + b"\r\n\r\n"
+    )
+
+
+def test_a_trailer_is_no_credential(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    with relay.connect() as client:
+        client.send(chunked(model, AUTH))
+
+        assert 401 == client.answer().status
+    assert [] == upstream.requests(model)
+
+
+def test_trailers_are_dropped(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, FINE)
+
+    with relay.connect() as client:
+        client.send(chunked(model, "authorization: Bearer sk-evil\r\nx-evil: 1\r\nopenai-beta: evil", AUTH))
+
+        assert 200 == client.answer().status
+    assert b"evil" not in upstream.requests(model)[0].head
+
+
+def test_a_trailer_flood_is_cut(relay: RelayProcess, model: str) -> None:
+    before = relay.memory()
+
+    with relay.connect() as client:
+        client.send(chunked(model, "x-a: 1", AUTH).removesuffix(b"\r\n"))
+        try:
+            for _ in range(300):
+                client.send(b"x-t: " + b"v" * 100_000 + b"\r\n")
+        except ConnectionError:
+            pass
+
+    assert relay.memory() - before < 10_000_000
+
+
+def test_pipelined_requests_are_answered_in_order(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(f"{model}-slow", Pause(0.2), response({"n": 1}))
+    upstream.play(f"{model}-fast", response({"n": 2}))
+
+    with relay.connect() as client:
+        client.send(
+            request(chat(f"{model}-slow"), key=KEY)
+            + request(chat(f"{model}-fast"), key=KEY)
+            + request(path="/v1/models", method="GET", key=KEY)
+            + request(chat(f"{model}-fast"), key=None)
+        )
+        answers = [client.answer() for _ in range(4)]
+
+    assert [200, 200, 200, 401] == [answer.status for answer in answers]
+    assert [b'{"n": 1}', b'{"n": 2}'] == [answer.body for answer in answers[:2]]
+
+
+def test_a_client_that_pipelines_and_leaves(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, Pause(20), FINE)
+
+    with relay.connect() as client:
+        client.send(request(chat(model), key=KEY) * 3)
+        assert until(lambda: upstream.requests(model))
+        client.leave()
+
+    assert until(lambda: upstream.requests(model)[0].connection in upstream.left)
+    assert ["client_disconnect"] == [row["outcome"] for row in relay.records(model)]
+    assert 1 == len(upstream.requests(model))
+
+
+def test_expect_100_continue(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, FINE)
+    body = chat(model)
+
+    with relay.connect(timeout=5) as client:
+        client.send(lines(POST, "host: relay", AUTH, "expect: 100-continue", f"content-length: {len(body)}"))
+        assert b"HTTP/1.1 100 Continue\r\n\r\n" == client.read_to(b"\r\n\r\n")
+        client.send(body)
+
+        assert 200 == client.answer().status
+    assert upstream.requests(model)[0].header("expect") is None
+
+
+def test_a_stranger_is_not_told_to_continue(relay: RelayProcess) -> None:
+    with relay.connect(timeout=5) as client:
+        client.send(lines(POST, "host: relay", "expect: 100-continue", "content-length: 100"))
+
+        assert 401 == client.answer().status
+
+
+def test_an_old_client_gets_an_old_answer(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, FINE)
+    body = chat(model)
+
+    with relay.connect(timeout=5) as client:
+        client.send(lines("POST /v1/chat/completions HTTP/1.0", AUTH, f"content-length: {len(body)}") + body)
+        whole = client.rest()
+
+    assert b" 200 " in whole.split(b"\r\n")[0]
+    assert whole.endswith(b'{"choices": []}')
+    assert b"transfer-encoding" not in whole.lower()
+
+
+def test_connection_close_is_obeyed(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, FINE)
+
+    with relay.connect(timeout=5) as client:
+        client.send(request(chat(model), "connection: close", key=KEY))
+
+        assert 200 == client.answer().status
+        assert b"" == client.rest()
+
+
+def test_a_request_byte_by_byte(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, FINE)
+    whole = request(chat(model), key=KEY)
+
+    with relay.connect() as client:
+        for at in range(len(whole)):
+            client.send(whole[at : at + 1])
+
+        assert 200 == client.answer().status
+    assert chat(model) == upstream.requests(model)[0].body
+
+
+@pytest.mark.timeout(40)
+def test_a_head_that_does_not_end_is_timed_out(relay: RelayProcess) -> None:
+    """Ten seconds are given for it; a byte now and then gives no more."""
+    began = time.monotonic()
+
+    with relay.connect(timeout=2) as client:
+        client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: relay\r\nx-slow: ")
+        ended = until(lambda: drip(client), within=25, every=1.0)
+
+    assert ended
+    assert 8 < time.monotonic() - began < 18
+
+
+def drip(client: Client) -> bool:
+    """One more byte; True once the other side has answered or hung up."""
+    client.socket.settimeout(0.01)
+    try:
+        client.send(b"v")
+        return client.socket.recv(1) in {b"", b"H"}
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True

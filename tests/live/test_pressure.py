@@ -1,0 +1,71 @@
+"""A client that reads slowly holds its upstream back, and no memory fills up in between."""
+
+import time
+
+import pytest
+
+from tests.client import chat, request
+from tests.process import KEY, RelayProcess
+from tests.upstream import DONE, END, Upstream, event, opening, piece
+from tests.waiting import until
+
+BLOCK = event({"choices": [{"index": 0, "delta": {"content": "x" * 65_000}}]})
+BLOCKS = 3200  # some 200 MB
+FINISH = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+GROWTH = 30_000_000
+
+
+def body(kind: str) -> bytes:
+    """The head and framing of a stream, or of one large JSON answer that is no stream."""
+    return opening() if kind == "stream" else opening().replace(b"text/event-stream", b"application/json")
+
+
+@pytest.mark.parametrize("kind", ["stream", "plain"])
+def test_a_client_that_does_not_read(relay: RelayProcess, upstream: Upstream, model: str, kind: str) -> None:
+    upstream.play(model, body(kind), *([piece(BLOCK)] * BLOCKS), piece(FINISH + DONE), END)
+
+    with relay.connect() as client:
+        client.send(request(chat(model, stream=kind == "stream"), key=KEY))
+        assert until(lambda: upstream.requests(model))
+        before = relay.memory()
+        time.sleep(2)
+        grown = relay.memory() - before
+        answer = client.answer()
+
+    assert grown < GROWTH
+    assert (200, True) == (answer.status, answer.complete)
+    assert BLOCKS * len(BLOCK) + len(FINISH + DONE) == len(answer.body)
+    assert relay.memory() - before < GROWTH
+
+
+def test_a_client_that_does_not_read_and_leaves(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, opening(), *([piece(BLOCK)] * BLOCKS), END)
+
+    with relay.connect() as client:
+        client.send(request(chat(model, stream=True), key=KEY))
+        assert until(lambda: upstream.requests(model))
+        client.read_to(BLOCK)
+        time.sleep(0.5)  # until every buffer on the way is full
+        gone = time.monotonic()
+        client.reset()
+    call = upstream.requests(model)[0].connection
+
+    assert until(lambda: call in upstream.left)
+    assert upstream.left[call] - gone < 0.5
+    assert ["client_disconnect"] == [row["outcome"] for row in relay.records(model)]
+
+
+def test_others_are_served_meanwhile(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, opening(), *([piece(BLOCK)] * BLOCKS), END)
+    upstream.play(f"{model}-other", opening(), piece(FINISH + DONE), END)
+
+    with relay.connect() as client:
+        client.send(request(chat(model, stream=True), key=KEY))
+        client.read_to(BLOCK)
+        took = []
+        for _ in range(20):
+            began = time.monotonic()
+            assert 200 == relay.ask(chat(f"{model}-other", stream=True)).status
+            took.append(time.monotonic() - began)
+
+    assert sorted(took)[10] < 0.2

@@ -1,0 +1,185 @@
+"""A real relay process on a free port with a folder of its own, asked through its sockets and its command line only."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.client import Answer, Client, request
+from tests.waiting import until
+
+KEY = "sk-test-caller-8f2c61d09b7e4a35"  # what callers show to the relay
+UPSTREAM_KEY = "sk-test-upstream-51e07ad3c94f4b86"  # what the relay shows to the scripted upstream
+
+Start = Callable[..., "RelayProcess"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def configuration(upstream_port: int, **sections: Any) -> dict[str, Any]:
+    """A configuration with the scripted upstream behind every model; `sections` replace or, for mappings, extend."""
+    config: dict[str, Any] = {
+        "server": {"host": "127.0.0.1", "port": free_port()},
+        "store": "sqlite:///relay.db",
+        "upstreams": {
+            "script": {"base_url": f"http://127.0.0.1:{upstream_port}/v1", "api_key": "env:SCRIPT_KEY"},
+        },
+        "models": {"*": "script/*"},
+        "keys": [{"name": "tests", "key": "env:CALLER_KEY"}],
+    }
+    for name, section in sections.items():
+        config[name] = {**config.get(name, {}), **section} if isinstance(section, Mapping) else section
+    return config
+
+
+@dataclass
+class RelayProcess:
+    """`relay serve` as a child process. JSON is YAML, so the configuration is written as JSON."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        port: int = self.config["server"]["port"]
+        return port
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def output(self) -> str:
+        """Everything written to stdout and stderr so far, by every start."""
+        return (self.folder / "output.txt").read_text(errors="replace")
+
+    def launch(self, *flags: str) -> None:
+        """Start without waiting."""
+        self.config_file.write_text(json.dumps(self.config, indent=1))
+        with (self.folder / "output.txt").open("ab") as output:
+            self.process = subprocess.Popen(  # the interpreter that runs the tests runs the relay
+                self._command("serve", *flags), cwd=self.folder, env=self._environment(), stdout=output, stderr=output
+            )
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        self.launch()
+        assert until(self.answers, within=10), f"the relay did not become ready:\n{self.output}"
+
+    def answers(self) -> bool:
+        """Whether /healthz answers 200. A process that has ended fails at once."""
+        assert self.process is not None
+        assert self.process.poll() is None, f"the relay ended with {self.process.returncode}:\n{self.output}"
+        try:
+            return self.ask(method="GET", path="/healthz").status == 200
+        except OSError:
+            return False
+
+    def stop(self) -> int:
+        """SIGTERM, then its exit code; killed when it does not end within ten seconds."""
+        self.signal(signal.SIGTERM)
+        return self.wait(10)
+
+    def wait(self, within: float) -> int:
+        assert self.process is not None
+        try:
+            return self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """SIGKILL, and the body is collected."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        """Kill it if it still runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def connect(self, timeout: float = 20.0) -> Client:
+        return Client(self.port, timeout)
+
+    def ask(self, body: bytes | Mapping[str, Any] = b"", *headers: str, key: str | None = KEY, **parts: str) -> Answer:
+        """One request on a connection of its own; see `tests.client.request`."""
+        with self.connect() as client:
+            client.send(request(body, *headers, key=key, **parts))
+            return client.answer()
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One command of the command line, with this relay's configuration."""
+        return subprocess.run(
+            self._command(*arguments),
+            cwd=self.folder,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+    def log(self) -> list[dict[str, Any]]:
+        """Every record, by `relay log --json`."""
+        done = self.run("log", "--json", "-n", "10000")
+        assert (0, "") == (done.returncode, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def records(self, model: str, number: int = 1, within: float = 5.0) -> list[dict[str, Any]]:
+        """The records of one model once there are `number` of them; what there is when they do not come."""
+
+        def enough() -> list[dict[str, Any]]:
+            rows = [row for row in self.log() if row["model"] == model]
+            return rows if len(rows) >= number else []
+
+        rows = until(enough, within, every=0.05)
+        assert number == len(rows), self.output
+        return rows
+
+    def record(self, answer: Answer, within: float = 5.0) -> dict[str, Any]:
+        """The record of one answered request, by its x-relay-id."""
+        identity = answer.header("x-relay-id")
+        assert identity is not None, answer
+
+        def found() -> list[dict[str, Any]]:
+            return [row for row in self.log() if row["id"] == identity]
+
+        rows = until(found, within, every=0.05)
+        assert [identity] == [row["id"] for row in rows], self.output
+        return rows[0]
+
+    def memory(self) -> int:
+        """Resident bytes of the process."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+    def _command(self, *arguments: str) -> list[str]:
+        name, *rest = arguments
+        return [sys.executable, "-m", "relay", name, *rest, "--config", str(self.config_file)]
+
+    def _environment(self) -> dict[str, str]:
+        own = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(Path(__file__).parent.parent)}
+        return {**own, "SCRIPT_KEY": UPSTREAM_KEY, "CALLER_KEY": KEY, **self.environ}

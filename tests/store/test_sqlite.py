@@ -1,0 +1,350 @@
+"""What every kind of store does, run over all kinds; and, at the end, what is SQLite's own."""
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from relay.errors import SetupFault
+from relay.keys import Key
+from relay.record import BODY_KEPT, Entry, storable
+from relay.store import Bodies, Filter, Store, StoreFault
+from relay.store.sqlite import SqliteStore, named_queries
+from tests.records import DAY, NOON, record
+
+STORES: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SqliteStore(folder / "relay.db")}
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with STORES[request.param](tmp_path) as opened:
+        yield opened
+
+
+def ids(store: Store, **wanted: object) -> list[str]:
+    return [found.id for found in store.requests(Filter(**wanted))]  # type: ignore[arg-type]  # the fields of a table
+
+
+def test_a_record_comes_back_as_it_went(store: Store) -> None:
+    full, bare = record("full"), record("bare", key=None, ttft_ms=None, cost_nano=None, tags=(), tries=(), edits=())
+
+    assert 2 == store.insert([Entry(full), Entry(bare)])
+
+    assert full == store.request("full")
+    assert bare == store.request("bare")
+
+
+def test_an_id_is_kept_once_and_as_it_was(store: Store) -> None:
+    store.insert([Entry(record("a", status=200), b"first", None)])
+
+    assert 1 == store.insert([Entry(record("a", status=500), b"second", b"second"), Entry(record("b"))])
+
+    assert [200] == [found.status for found in store.requests(Filter()) if found.id == "a"]
+    assert Bodies(b"first", None) == store.bodies("a")
+
+
+def test_a_batch_is_kept_whole_or_not_at_all(store: Store) -> None:
+    broken = Entry(record("b", endpoint=None))
+
+    with pytest.raises(StoreFault):
+        store.insert([Entry(record("a"), b'{"messages": ["x"]}', b"y"), broken])
+
+    assert [] == ids(store)
+    assert 1 == store.insert([Entry(record("a"), b'{"messages": ["x"]}', b"y")])
+    assert Bodies(b'{"messages": ["x"]}', b"y") == store.bodies("a")
+
+
+def test_what_the_store_cannot_hold_is_made_storable(store: Store) -> None:
+    odd = record("a", model="m\ud800", input_tokens=2**64 - 1)
+
+    store.insert([Entry(odd)])
+
+    assert storable(odd) == store.request("a")
+
+
+FILTERS: dict[str, tuple[dict[str, object], list[str]]] = {
+    "all, newest first": ({}, ["d", "c", "b", "a"]),
+    "since": ({"since": NOON + 2}, ["d", "c"]),
+    "key": ({"key": "other"}, ["b"]),
+    "model": ({"model": "gpt-4o"}, ["c"]),
+    "alias": ({"model": "smart"}, ["c"]),
+    "status": ({"status": (500, 599)}, ["d"]),
+    "text of the record": ({"text": "OVERLOADED"}, ["d"]),
+    "text of a request": ({"text": "zürich"}, ["a"]),
+    "text as JSON writes it": ({"text": 'say "hi"'}, ["a"]),
+    "text of an answer": ({"text": "Answer"}, ["a"]),
+    "limit": ({"limit": 2}, ["d", "c"]),
+    "limit of those that match": ({"limit": 1, "text": "answer"}, ["a"]),
+    "page": ({"limit": 2, "before": (NOON + 2, "c")}, ["b", "a"]),
+    "several": ({"key": "ci", "status": (200, 200), "since": NOON + 1}, ["c"]),
+    "none": ({"key": "nobody"}, []),
+}
+
+
+@pytest.mark.parametrize("case", FILTERS)
+def test_filters(store: Store, case: str) -> None:
+    body = json.dumps({"messages": [{"content": 'In Zürich: say "hi"'}]}).encode()
+    store.insert(
+        [
+            Entry(record("d", started_at=NOON + 3, status=503, error="overloaded")),
+            Entry(record("a"), body, b"the answer"),
+            Entry(record("c", started_at=NOON + 2, alias="smart", model="gpt-4o")),
+            Entry(record("b", started_at=NOON + 1, key="other")),
+        ]
+    )
+    wanted, expected = FILTERS[case]
+
+    assert expected == ids(store, **wanted)
+
+
+def test_pages_hold_everything_once_though_times_are_equal(store: Store) -> None:
+    store.insert([Entry(record(f"{index:02}", started_at=NOON + index // 7)) for index in range(30)])
+
+    seen: list[str] = []
+    page = store.requests(Filter(limit=4))
+    while page:
+        seen += [found.id for found in page]
+        page = store.requests(Filter(limit=4, before=(page[-1].started_at, page[-1].id)))
+
+    assert [f"{index:02}" for index in reversed(range(30))] == seen
+
+
+def test_a_request_is_found_by_what_its_id_begins_with(store: Store) -> None:
+    store.insert([Entry(record(name)) for name in ("ab", "abc", "abd", "x%", "y")])
+
+    assert ["abc", "ab", "x%"] == [found.id for found in map(store.request, ("abc", "ab", "x")) if found]
+    assert store.request("z") is None
+    assert store.request("%") is None
+    with pytest.raises(SetupFault, match="more than one"):
+        store.request("a")
+
+
+def test_arrivals_come_in_the_order_of_insertion(store: Store) -> None:
+    store.insert([Entry(record("old"))])
+    place, nothing = store.arrivals(None, Filter())
+    store.insert([Entry(record("b", started_at=NOON + 9)), Entry(record("a")), Entry(record("other", key="x"))])
+
+    place, found = store.arrivals(place, Filter(key="ci"))
+
+    assert [] == nothing
+    assert ["b", "a"] == [each.id for each in found]
+    assert (place, []) == store.arrivals(place, Filter(key="ci"))
+
+
+def history(turns: int) -> bytes:
+    return json.dumps({"model": "m", "messages": [{"content": f"{turn}" * 400} for turn in range(turns)]}).encode()
+
+
+BODIES = {
+    "none kept": (None, None),
+    "empty": (b"", b""),
+    "not text": (b"\xff\x00", bytes(range(256))),
+    "history": (history(7), b'{"choices": []}'),
+    "zstd's own bytes": (b"\x28\xb5\x2f\xfd\x00", None),
+    "large": (b"a" * BODY_KEPT, os.urandom(BODY_KEPT)),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_bodies_come_back_byte_for_byte(store: Store, case: str) -> None:
+    store.insert([Entry(record("a"), *BODIES[case])])
+
+    assert Bodies(*BODIES[case]) == store.bodies("a")
+
+
+def test_long_bodies_are_cut_and_marked(store: Store) -> None:
+    store.insert([Entry(record("a"), bytes(BODY_KEPT + 1), b"x" * (BODY_KEPT + 1))])
+    store.insert([Entry(record("b"), b"short", b"x" * (BODY_KEPT + 1))])
+
+    assert Bodies(bytes(BODY_KEPT), b"x" * BODY_KEPT, ("request", "response")) == store.bodies("a")
+    assert Bodies(b"short", b"x" * BODY_KEPT, ("response",)) == store.bodies("b")
+
+
+def test_bodies_of_no_request(store: Store) -> None:
+    assert store.bodies("a") is None
+
+
+KEY = Key("id1", "ci", b"digest", ("fast", "gpt-*"), 60, 1000, 2, "20/month", 99, None, "none", 1)
+
+
+def test_keys_come_back_as_they_went(store: Store) -> None:
+    second = Key("id2", "other", b"digest2", created_at=2)
+    store.add_key(second)
+    store.add_key(KEY)
+
+    assert [KEY, second] == store.keys()
+
+
+def test_a_name_is_taken_until_its_key_is_revoked(store: Store) -> None:
+    store.add_key(KEY)
+    again = Key("id2", "ci", b"digest2", created_at=2)
+    with pytest.raises(SetupFault, match="key ci"):
+        store.add_key(again)
+
+    assert store.revoke_key("ci", 7)
+    store.add_key(again)
+
+    assert [7, None] == [found.revoked_at for found in store.keys()]
+    assert store.revoke_key("id2", 8)
+    assert not store.revoke_key("ci", 9)
+    assert not store.revoke_key("nobody", 9)
+    assert [7, 8] == [found.revoked_at for found in store.keys()]
+
+
+def test_the_version_of_the_keys_changes_with_them(store: Store) -> None:
+    versions = [store.keys_version()]
+    store.add_key(KEY)
+    versions.append(store.keys_version())
+    store.revoke_key("ci", 7)
+    versions.append(store.keys_version())
+
+    assert 3 == len(set(versions))
+    assert not store.revoke_key("ci", 8)
+    assert versions[-1] == store.keys_version()
+
+
+def test_meta(store: Store) -> None:
+    assert store.get_meta("a") is None
+    store.set_meta("a", "1")
+    store.set_meta("a", "2")
+    assert "2" == store.get_meta("a")
+
+
+def purged(store: Store, before: int) -> list[int]:
+    return list(iter(lambda: store.purge(before), 0))
+
+
+def test_old_requests_go_in_small_batches(store: Store) -> None:
+    store.insert([Entry(record(f"{index:04}", started_at=NOON + index)) for index in range(1200)])
+
+    assert [500, 500, 100] == purged(store, NOON + 1100)
+    assert 100 == len(ids(store, limit=2000))
+
+
+def test_a_span_goes_with_the_last_request_that_has_it(store: Store) -> None:
+    for day in (0, 5, 2):
+        store.insert([Entry(record(f"day {day}", started_at=NOON + day * DAY), history(day + 1), b"answer")])
+
+    purged(store, NOON + 4 * DAY)
+    assert ["day 5"] == ids(store)
+    assert Bodies(history(6), b"answer") == store.bodies("day 5")
+    assert store.bodies("day 0") is None
+
+    purged(store, NOON + 9 * DAY)
+    assert [] == ids(store)
+    store.insert([Entry(record("again", started_at=NOON + 5 * DAY), history(6))])
+    assert Bodies(history(6), None) == store.bodies("again")
+
+
+def spans(folder: Path) -> tuple[int, int]:
+    """How many spans SQLite holds, and their bytes."""
+    connection = sqlite3.connect(folder / "relay.db")
+    try:
+        number, size = connection.execute("SELECT count(*), coalesce(sum(length(data)), 0) FROM spans").fetchone()
+        return number, size
+    finally:
+        connection.close()
+
+
+def test_sqlite_stores_a_growing_history_once(tmp_path: Path) -> None:
+    turns = [os.urandom(600).hex() for _ in range(40)]
+    bodies = [json.dumps({"messages": turns[: number + 1]}).encode() for number in range(40)]
+    with SqliteStore(tmp_path / "relay.db") as store:
+        store.insert([Entry(record(str(number)), body) for number, body in enumerate(bodies)])
+        assert bodies == [(store.bodies(str(number)) or Bodies(None, None)).request for number in range(40)]
+
+    assert spans(tmp_path)[1] < 2 * len(bodies[-1])
+
+
+def test_sqlite_frees_the_spans_of_what_is_purged(tmp_path: Path) -> None:
+    with SqliteStore(tmp_path / "relay.db") as store:
+        store.insert([Entry(record("a"), history(9), b"b")])
+        purged(store, NOON + 2 * DAY)
+
+    assert (0, 0) == spans(tmp_path)
+
+
+def test_sqlite_is_read_while_it_is_written(tmp_path: Path) -> None:
+    with SqliteStore(tmp_path / "relay.db") as store:
+        store.insert([Entry(record("a"))])
+        writer = sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
+        writer.execute("BEGIN IMMEDIATE")
+        with SqliteStore(tmp_path / "relay.db", readonly=True) as reader:
+            assert ["a"] == ids(reader)
+            with pytest.raises(StoreFault, match="readonly"):
+                reader.set_meta("a", "b")
+        writer.close()
+
+
+def test_sqlite_is_read_when_nobody_else_has_it_open(tmp_path: Path) -> None:
+    with SqliteStore(tmp_path / "relay.db") as store:
+        store.insert([Entry(record("a"))])
+
+    with SqliteStore(tmp_path / "relay.db", readonly=True) as reader:
+        assert ["a"] == ids(reader)
+    assert 0o600 == (tmp_path / "relay.db").stat().st_mode & 0o777
+
+
+def test_sqlite_is_opened_by_several_at_once(tmp_path: Path) -> None:
+    versions = []
+
+    def opened() -> None:
+        with SqliteStore(tmp_path / "relay.db") as store:
+            versions.append(store.keys_version())
+
+    threads = [threading.Thread(target=opened) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [1] * 8 == versions
+
+
+def newer(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "newer": (newer, "version 99, made by a newer relay"),
+    "no database": (lambda path: path.write_bytes(b"words " * 500), "file is not a database"),
+    "a folder": (lambda path: path.mkdir(), "Is a directory"),
+}
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("case", FAULTS)
+def test_sqlite_that_cannot_be_used_is_told_in_a_line(tmp_path: Path, case: str, readonly: bool) -> None:
+    make, expected = FAULTS[case]
+    make(tmp_path / "relay.db")
+    if case == "a folder" and readonly:
+        expected = "unable to open database file"
+
+    with pytest.raises(SetupFault, match=expected) as raised:
+        SqliteStore(tmp_path / "relay.db", readonly=readonly)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_sqlite_needs_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(SetupFault, match="No such file or directory"):
+        SqliteStore(tmp_path / "missing" / "relay.db")
+
+
+def test_sqlite_of_an_older_version_is_not_read(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "relay.db").close()
+
+    with pytest.raises(SetupFault, match="version 0 is not current"):
+        SqliteStore(tmp_path / "relay.db", readonly=True)
+
+
+def test_named_queries() -> None:
+    text = "-- one: The first.\nSELECT 1;\n\n-- two: The second.\nSELECT 2\nFROM t;\n"
+
+    assert {"one": "SELECT 1", "two": "SELECT 2\nFROM t"} == named_queries(text)

@@ -1,0 +1,45 @@
+"""What users see of a record."""
+
+from dataclasses import replace
+
+import pytest
+
+from relay.record import PUBLIC, Try, iso, public, storable
+from tests.records import NOON, record
+
+CONTRACT = """id started_at key alias upstream model endpoint stream status outcome error ttft_ms duration_ms overhead_us
+    input_tokens output_tokens cached_tokens reasoning_tokens cost_usd attempts client tags"""
+
+
+def test_the_names_and_their_order() -> None:
+    assert CONTRACT.split() == list(PUBLIC)
+    assert [*PUBLIC, "usage_source", "bytes_out", "tries", "edits"] == list(public(record("r")))
+
+
+def test_values_as_people_expect_them() -> None:
+    shown = public(record("r", started_at=NOON + 1_999, cost_nano=1_500_000_000))
+
+    assert "2026-01-01T12:00:00.001Z" == shown["started_at"]
+    assert 1.5 == shown["cost_usd"]
+    assert 1 == shown["attempts"]
+    assert shown["tries"][0]["reused"] is True
+
+
+def test_unknown_stays_unknown() -> None:
+    shown = public(record("r", cost_nano=None, tries=()))
+
+    assert shown["cost_usd"] is None
+    assert 0 == shown["attempts"]
+
+
+@pytest.mark.parametrize(("moment", "expected"), [(0, "1970-01-01T00:00:00.000Z"), (999_999, "1970-01-01T00:00:00.999Z")])
+def test_times(moment: int, expected: str) -> None:
+    assert expected == iso(moment)
+
+
+def test_what_no_store_can_hold_is_made_storable() -> None:
+    fine = record("r")
+    odd = replace(fine, model="m\ud800", input_tokens=10**30, tags=("\udfff",), tries=(Try("u", "m\ud800"),))
+
+    assert replace(fine, model="m?", input_tokens=2**63 - 1, tags=("?",), tries=(Try("u", "m?"),)) == storable(odd)
+    assert fine == storable(fine)
