@@ -7,8 +7,8 @@ import random
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import zstandard
 
 from relay import splice
@@ -23,28 +23,34 @@ FORWARDED = frozenset({
     b"accept", b"content-type", b"user-agent", b"idempotency-key", b"openai-beta", b"x-client-request-id",
     b"traceparent", b"tracestate",
 })  # fmt: skip
+_KEYS = frozenset({b"api-key", b"x-api-key"})
+_SAID = frozenset({
+    b"content-encoding", b"content-length", b"expect", b"user-agent", b"x-relay-tags", b"x-relay-log",
+})  # fmt: skip
+_LENGTH_DIGITS = 18  # more than any body's; int() itself refuses thousands
 _STRICTER: dict[Keep, int] = {"full": 0, "redacted": 1, "none": 2}
 _CLIENT_LENGTH = 200  # characters of a user agent that are kept
 _INFLATE_STEP = 65_536  # bytes decoded at a time, so that a bomb is met early
-_ZLIB_CHECK = 31  # the first two bytes of a zlib wrapper are a multiple of it (RFC 1950)
+_ZLIB_CHECK, _ZLIB_METHOD = 31, 8  # two bytes that begin a zlib wrapper are a multiple, the first ends so (RFC 1950)
 _EITHER_WRAPPER = 32  # added to the window bits: zlib's or gzip's, whichever it is
 _WINDOW_MAX = 1 << 27  # bytes that a zstd frame may ask us to hold
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """What the headers say that matters to the relay, and those of them that go on."""
 
     credentials: tuple[bytes, ...]
     forwarded: tuple[Header, ...]
     encoding: bytes
+    length: int | None  # of the body in bytes, as stated
+    hosts: int  # Host lines
+    expects: bool  # to be told to go on before it sends the body
     agent: str
     tags: tuple[str, ...]
     log: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A request whose head is in. `at`: microseconds since 1970; `began`: nanoseconds of the performance counter."""
 
     id: str
@@ -57,8 +63,7 @@ class Arrival:
     client: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A request that is wholly read: the body's bytes as they came (decoded), and the few fields that are looked at."""
 
     body: bytes
@@ -71,24 +76,32 @@ def head(headers: Sequence[Header]) -> Head:
     """Sort the headers (names in lower case). Raises nothing: what is wrong with them is told when it is used."""
     credentials: list[bytes] = []
     forwarded: list[Header] = []
-    encoding, agent, tags, log = b"", b"", b"", None
+    said: dict[bytes, bytes] = {}
+    hosts = 0
     for header in headers:
         name, value = header
         if name in FORWARDED:
             forwarded.append(header)
-            if name == b"user-agent":
-                agent = value
+        if name == b"host":
+            hosts += 1
         elif name == b"authorization":
             credentials.append(_bearer(value))
-        elif name in (b"api-key", b"x-api-key"):
+        elif name in _KEYS:
             credentials.append(value.strip())
-        elif name == b"content-encoding":
-            encoding = value.strip().lower()
-        elif name == b"x-relay-tags":
-            tags = value
-        elif name == b"x-relay-log":
-            log = value.decode("latin-1").strip().lower()
-    return Head(tuple(credentials), tuple(forwarded), encoding, _text(agent), _tags(tags), log)
+        elif name in _SAID:
+            said[name] = value
+    length = said.get(b"content-length", b"")
+    return Head(
+        credentials=tuple(credentials),
+        forwarded=tuple(forwarded),
+        encoding=said.get(b"content-encoding", b"").strip().lower(),
+        length=int(length) if length.isdigit() and len(length) <= _LENGTH_DIGITS else None,
+        hosts=hosts,
+        expects=said.get(b"expect", b"").lower() == b"100-continue",
+        agent=_text(said.get(b"user-agent", b"")),
+        tags=_tags(said.get(b"x-relay-tags", b"")),
+        log=_text(said[b"x-relay-log"]).strip().lower() if b"x-relay-log" in said else None,
+    )
 
 
 def _bearer(value: bytes) -> bytes:
@@ -128,7 +141,7 @@ def arrive(endpoint: Endpoint, deployment: str | None, query: bytes, headers: Se
 
 
 def new_id(at: int) -> str:
-    """`req_` and 22 hex digits: the time in microseconds (so ids sort by it), then 40 random bits."""
+    """`req_` and 22 hex digits: the time in microseconds (so ids sort by it), then 36 random bits."""
     return f"req_{at:013x}{random.getrandbits(36):09x}"  # an id is a name, not a secret
 
 
@@ -190,16 +203,22 @@ def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
 
 def _inflated(body: bytes, encoding: bytes) -> Iterator[bytes]:
     """gzip, and deflate in both its readings: with the zlib wrapper as the standard says, and raw as some send it."""
-    bare = encoding == b"deflate" and int.from_bytes(body[:2], "big") % _ZLIB_CHECK != 0
-    stream = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | _EITHER_WRAPPER)
-    rest = body
-    while rest and not stream.eof:
-        yield stream.decompress(rest, _INFLATE_STEP)
-        rest = stream.unconsumed_tail
+    wrapped = encoding != b"deflate" or _is_wrapped(body)
+    stream = zlib.decompressobj(zlib.MAX_WBITS | _EITHER_WRAPPER if wrapped else -zlib.MAX_WBITS)
+    for at in range(0, len(body), _INFLATE_STEP):  # a tail is copied at every step: the whole body's would be long
+        rest = body[at : at + _INFLATE_STEP]
+        while rest and not stream.eof:
+            yield stream.decompress(rest, _INFLATE_STEP)
+            rest = stream.unconsumed_tail
     while not stream.eof and (piece := stream.decompress(b"", _INFLATE_STEP)):
         yield piece
     if not stream.eof:
         raise EOFError
+
+
+def _is_wrapped(body: bytes) -> bool:
+    first, both = int.from_bytes(body[:1], "big"), int.from_bytes(body[:2], "big")
+    return first % 16 == _ZLIB_METHOD and both % _ZLIB_CHECK == 0
 
 
 def _unzstd(body: bytes) -> Iterator[bytes]:

@@ -36,7 +36,8 @@ def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, *, may_ask_
     if alias.default:
         changes |= {name: value for name, value in alias.default.items() if name not in ask.fields}
     changes.update(alias.set)
-    options = _usage_options(ask) if ask.stream and endpoint.usage_option and may_ask_usage else None
+    given = changes.get("stream_options") or ask.fields.get("stream_options")
+    options = _usage_options(given) if ask.stream and endpoint.usage_option and may_ask_usage else None
     if options is not None:
         changes["stream_options"] = options
     if not changes:
@@ -45,9 +46,8 @@ def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, *, may_ask_
     return Edited(body, tuple(changes), asks_usage=options is not None)
 
 
-def _usage_options(ask: Ask) -> bytes | None:
-    """`stream_options` with usage asked for; None where the caller asks for it already."""
-    raw = ask.fields.get("stream_options")
+def _usage_options(raw: bytes | msgspec.Raw | None) -> bytes | None:
+    """These `stream_options` with usage asked for; None where they ask for it already."""
     if raw is None or bytes(raw) == b"null":
         return _USAGE
     try:
@@ -61,16 +61,24 @@ def _usage_options(ask: Ask) -> bytes | None:
 
 def renamed(body: bytes, name: str) -> bytes:
     """A JSON answer whose model is called `name`; as it was, when it names none."""
-    try:
-        fields = splice.read(body)
-    except BadRequest:
-        return body
+    fields = _fields(body)
+    change = {"model": msgspec.json.encode(name)}
     if "model" in fields:
-        return splice.patch(body, fields, {"model": msgspec.json.encode(name)})
+        return splice.patch(body, fields, change)
     if "response" not in fields:
         return body
-    inner = renamed(bytes(fields["response"]), name)  # an event of the responses API wraps the whole answer
-    return splice.patch(body, fields, {"response": inner})
+    inner = bytes(fields["response"])  # an event of the responses API wraps the whole answer
+    inner_fields = _fields(inner)
+    if "model" not in inner_fields:
+        return body
+    return splice.patch(body, fields, {"response": splice.patch(inner, inner_fields, change)})
+
+
+def _fields(body: bytes) -> splice.Fields:
+    try:
+        return splice.read(body)
+    except BadRequest:
+        return {}
 
 
 def renamed_event(event: bytes, name: str) -> bytes:

@@ -18,8 +18,8 @@ Fields = dict[str, msgspec.Raw]
 
 POLICY = frozenset({"model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"})
 _LOOSE = frozenset(name.casefold() for name in POLICY)
-# An ASCII letter or underscore written as an escape: no encoder does so, and a key could hide behind it.
-_ESCAPED_LETTER = re.compile(rb"\\u00(?:[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
+# A letter, digit or underscore of ASCII written as an escape: no encoder does so, and a key could hide behind it.
+_ESCAPED_LETTER = re.compile(rb"\\u00(?:3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _decoder = msgspec.json.Decoder(Fields)
 
@@ -27,6 +27,8 @@ _decoder = msgspec.json.Decoder(Fields)
 def read(body: bytes) -> Fields:
     """The top-level fields of `body` as raw values. Raises BadRequest when it is no JSON object or could be misread."""
     try:
+        if not body.isascii():
+            body.decode()  # raw values are not looked into, and JSON is UTF-8 all through
         fields = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise BadRequest(f"We could not parse the body of your request as a JSON object: {fault}.") from fault
@@ -81,8 +83,11 @@ def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
 def _place(body: bytes, name: str, raw: bytes) -> tuple[int, int] | None:
     """Where the value of top-level `name` stands, or None when that cannot be told without doubt.
 
-    The quoted name stands once in the body and no letter is escaped: so that once is the key itself.
+    The quoted name stands once in the body and no letter is escaped: so that once is the key itself. A name that is no
+    ASCII identifier could be written in other ways still.
     """
+    if not (name.isascii() and name.isidentifier()):
+        return None
     key = b'"%s"' % name.encode()
     at = body.find(key)
     if at < 0 or body.find(key, at + 1) >= 0 or (b"\\u00" in body and _ESCAPED_LETTER.search(body)):

@@ -87,7 +87,7 @@ def events(whole: bytes) -> list[bytes]:
 
 def data(event: bytes) -> bytes | None:
     """The event's data, its lines joined by LF; None for an event that has none (a comment, a blank)."""
-    if event.startswith(b"data:") and (end := event.find(b"\n")) >= 0 and event[end:] == b"\n\n":
+    if event.startswith(b"data:") and (end := event.find(b"\n")) >= 0 and event[end:] == b"\n\n" and b"\r" not in event:
         return event[6:end] if event[5:6] == b" " else event[5:end]  # the usual case: one line
     lines = [line[5:].removeprefix(b" ") for line in _LINE.split(event) if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None

@@ -62,14 +62,17 @@ class _Whole(msgspec.Struct):
     response: _Inner | None = None  # the responses API wraps it in its last event
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class _Choice(msgspec.Struct):
-    finish_reason: msgspec.Raw | None = None
+    finish_reason: msgspec.Raw = _NULL
 
 
 class _Event(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    usage: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
     type: str | None = None
 
 
@@ -124,7 +127,7 @@ class Meter:
             and whole.count(b'"usage":null') == whole.count(b'"usage"')
             and sse.DONE not in whole
             and b'"error"' not in whole
-            and not (b'ed"' in whole and _LAST_TYPES.search(whole))
+            and not ((b'ed"' in whole or b'ete"' in whole) and _LAST_TYPES.search(whole))
         )
 
     def read(self, event: bytes) -> bool:
@@ -151,9 +154,11 @@ class Meter:
         if not _given(said.usage) and b'"usage"' not in data:
             return False
         self.usage = _stated(data) or self.usage
-        # Azure's first chunk has empty choices too, and content filter results that clients want.
-        return said.choices == [] and _given(said.usage) and b"prompt_filter_results" not in data
+        if said.choices != [] or not _given(said.usage):
+            return False
+        # Azure's first chunk has empty choices too, and content filter results that clients want; as they do an error.
+        return b"prompt_filter_results" not in data and not _given(said.error)
 
 
-def _given(raw: msgspec.Raw | None) -> bool:
-    return raw is not None and bytes(raw) != b"null"
+def _given(raw: msgspec.Raw) -> bool:
+    return bytes(raw) != b"null"

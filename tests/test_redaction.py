@@ -18,7 +18,7 @@ CASES = {
     "words go": ({"content": "hello"}, {"content": "[5 chars]"}),
     "structure stays": ({"model": "gpt-4o", "role": "user"}, {"model": "gpt-4o", "role": "user"}),
     "a long name is none": ({"name": "n" * 65}, {"name": "[65 chars]"}),
-    "numbers and truth stay": ({"temperature": 0.5, "stream": True, "n": None}, {"temperature": 0.5, "stream": True, "n": None}),
+    "numbers and truth stay": ({"t": 0.5, "stream": True, "n": None}, {"t": 0.5, "stream": True, "n": None}),
     "lists": ({"stop": ["a", "bc"]}, {"stop": ["[1 chars]", "[2 chars]"]}),
     "tokens are words": ({"input": [1, 2, 3]}, {"input": "[3 numbers]"}),
     "depth": ({"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},

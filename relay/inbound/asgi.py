@@ -82,7 +82,7 @@ async def serve(
     account = Account(arrival, relay.journal)
     try:
         account = call.admit(relay, arrival)
-        guard.check_body(arrival, headers, relay.max_body)
+        guard.check_arrival(arrival.head, scope["http_version"], relay.max_body)
         body = await _body(receive, relay.max_body)
         if endpoint is TEXT:
             body = question(relay, account, body)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from relay.ask import Arrival
+from relay.ask import Head
 from relay.errors import BadRequest, BodyTooLarge, HeadTooLarge, RequestTimeout, UnsupportedMedia
 from relay.exchange import Header
 
@@ -13,38 +13,28 @@ BODY_SECONDS = 30.0  # for any body, and more for one that comes at BODY_PACE at
 BODY_PACE = 10_000  # bytes a second
 SHORT = 1 << 20  # bytes of a refused request's body that are read and thrown away, to keep the connection
 TOO_LARGE = f"The request's head is larger than {HEAD_BYTES} bytes or {HEAD_LINES} lines."
+_LINE = 4  # bytes of a header line beside its name and value
 _ENCODINGS = frozenset({b"", b"identity", b"gzip", b"x-gzip", b"deflate", b"zstd"})
 
 
-def check_size(size: int, lines: int) -> None:
+def check_head(url: bytes, headers: Sequence[Header]) -> None:
     """Raises HeadTooLarge."""
-    if size > HEAD_BYTES or lines > HEAD_LINES:
+    if len(headers) > HEAD_LINES or len(url) + sum(len(n) + len(v) + _LINE for n, v in headers) > HEAD_BYTES:
         raise HeadTooLarge(TOO_LARGE)
 
 
-def check_head(version: str, headers: Sequence[Header]) -> None:
-    """Raises BadRequest for a head that two servers could read in two ways: HTTP/1.1 with no Host, or with two."""
-    hosts = 0
-    for name, _ in headers:
-        if name == b"host":
-            hosts += 1
-    if hosts > 1 or (hosts == 0 and version == "1.1"):
+def check_arrival(head: Head, version: str, limit: int) -> None:
+    """What can be said of a relayed request before its body comes. Raises BadRequest, UnsupportedMedia, BodyTooLarge.
+
+    A head with two Hosts, or without one in HTTP/1.1, is one that two servers could read in two ways.
+    """
+    if head.hosts != 1 and (head.hosts or version == "1.1"):
         raise BadRequest("A request must have one Host header.")
-
-
-def check_body(arrival: Arrival, headers: Sequence[Header], limit: int) -> None:
-    """What can be said of the body before it comes. Raises UnsupportedMedia, BodyTooLarge."""
-    if arrival.head.encoding not in _ENCODINGS:
-        kind = arrival.head.encoding.decode("latin-1")
+    if head.encoding not in _ENCODINGS:
+        kind = head.encoding.decode("latin-1")
         raise UnsupportedMedia(f"The content-encoding {kind!r} is not supported; send gzip, deflate, zstd or none.")
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit():
-            check_length(int(value), limit)
-
-
-def is_short(headers: Sequence[Header]) -> bool:
-    """Whether the body, by its stated length, is short enough to be read for nothing."""
-    return any(name == b"content-length" and value.isdigit() and int(value) <= SHORT for name, value in headers)
+    if head.length is not None:
+        check_length(head.length, limit)
 
 
 def check_length(size: int, limit: int) -> None:

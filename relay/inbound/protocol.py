@@ -21,7 +21,6 @@ from relay.inbound.turn import Turn, error_answer
 from relay.inbound.watch import Watch
 
 _LINGER = 2.0  # seconds in which a refused client may finish sending and read why
-_LINE_OVERHEAD = 4  # bytes of a header line beside its name and value
 _NEEDED = ("on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete", "shutdown",
            "on_response_complete", "data_received", "connection_lost", "_start_asgi_task")  # fmt: skip
 
@@ -51,7 +50,7 @@ class RelayProtocol(HttpToolsProtocol):
         self._in_head = False
         self._in_message = False
         self._deaf = False  # nothing more is heard: the connection ends with the answer that is under way
-        self._head_size = self._head_lines = self._raw_size = 0
+        self._read_size = 0  # bytes of the reads that brought the head so far
         self._since = 0.0  # when the head began, or the connection fell idle or deaf; on the loop's clock
 
     # --- the connection
@@ -72,7 +71,7 @@ class RelayProtocol(HttpToolsProtocol):
         if self._deaf:
             return
         self._unset_keepalive_if_required()
-        fresh = not self._in_message
+        self._read_size = len(data) if not self._in_head else self._read_size + len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserCallbackError as wrapped:
@@ -83,8 +82,8 @@ class RelayProtocol(HttpToolsProtocol):
             self._refuse(BadRequest("The request is not valid HTTP/1.1."))
         except httptools.HttpParserUpgrade:
             self._refuse(BadRequest("The relay does not switch protocols here."))
-        if self._in_head and not self._deaf:
-            self._unfinished_head(len(data), fresh=fresh)
+        if self._in_head and self._read_size > guard.HEAD_BYTES:
+            self._refuse(HeadTooLarge(guard.TOO_LARGE))  # a line without end, of which no callback has told yet
 
     def tick(self, now: float) -> None:
         """See Watched."""
@@ -135,34 +134,18 @@ class RelayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
         self._in_head = self._in_message = True
-        self._head_size = self._head_lines = 0
         self._since = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer: the head is frozen
-        self._head_lines += 1
-        if self._head_lines > guard.HEAD_LINES:
-            guard.check_size(self._head_size, self._head_lines)
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self._head_size += len(name) + len(value) + _LINE_OVERHEAD
-        self.headers.append((name, value))
-
-    def _unfinished_head(self, length: int, *, fresh: bool) -> None:
-        """Count the bytes of a head that no callback has told of yet: one endless line."""
-        self._raw_size = length if fresh else self._raw_size + length
-        if self._raw_size > guard.HEAD_BYTES:
-            self._refuse(HeadTooLarge(guard.TOO_LARGE))
+        if self._in_head:  # else it is a trailer: the head is frozen
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         version = self.parser.get_http_version()
-        guard.check_size(self._head_size + len(self.url), self._head_lines)
-        guard.check_head(version, self.headers)
+        if self._read_size > guard.HEAD_BYTES or len(self.headers) > guard.HEAD_LINES:
+            guard.check_head(self.url, self.headers)
         path, _, query = self.url.partition(b"?")
         found = None if self._busy() or self.parser.get_method() != b"POST" else match(path)
         if found is None:
@@ -178,16 +161,18 @@ class RelayProtocol(HttpToolsProtocol):
             keep_alive=version == "1.1" and self.parser.should_keep_alive(),
         )
         self.cycle = self._turn  # what uvicorn's pipelining and shutdown look at
-        self._turn.admit(arrive(*found, query, self.headers, self._peer), self.headers)
-        if self.expect_100_continue and self._turn is not None:
+        arrival = arrive(*found, query, self.headers, self._peer)
+        self._turn.admit(arrival, version)
+        if arrival.head.expects and self._turn is not None:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _enter_asgi(self) -> None:
         """Let uvicorn make its scope of the head, which the fast face had no use for."""
-        headers, url, expects = self.headers, self.url, self.expect_100_continue
+        headers, url = self.headers, self.url
         super().on_message_begin()
-        self.headers.extend(headers)
-        self.url, self.expect_100_continue = url, expects
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -217,8 +202,8 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _ends(self, turn: Turn) -> bool:
         """Whether the connection ends with this turn, which it then does: at once, or after the rest of a body."""
-        if self._in_message and (self.expect_100_continue or not guard.is_short(self.headers)):
-            self._linger()  # the answer was a refusal, and there is more to come than is worth swallowing
+        if self._in_message and not turn.swallows:
+            self._linger()  # the answer was a refusal, and there is more to come than is worth reading for nothing
         elif not turn.keep_alive or self._deaf:
             self.transport.close()
         else:

@@ -3,7 +3,6 @@
 `question` makes the OpenAI request of the short one; TextSink takes the events of its answer and lets the text through.
 """
 
-import json
 from collections.abc import Sequence
 
 import msgspec
@@ -45,7 +44,7 @@ class _Choice(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class TextSink:
@@ -100,13 +99,12 @@ class TextSink:
             return b""
         try:
             chunk = msgspec.json.decode(data, type=_Chunk)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return b""
-        if chunk.error is not None:
+        error = bytes(chunk.error)
+        if error != b"null":
             self._broken = True
-            return (
-                b"event: error\n" + sse.event(json.dumps(json.loads(data)["error"]).encode()) if self._events else b""
-            )
+            return b"event: error\n" + sse.event(b" ".join(error.splitlines())) if self._events else b""
         text = "".join(choice.delta.content or "" for choice in chunk.choices or () if choice.delta)
         return self._written(text) if text else b""
 

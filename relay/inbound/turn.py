@@ -68,14 +68,20 @@ class Turn:
         """The request is wholly here and being served."""
         return self._task is not None
 
+    @property
+    def swallows(self) -> bool:
+        """Whether what still comes of a refused request's body is worth reading, to keep the connection."""
+        head = self._account.arrival.head if self._account else None
+        return head is not None and not head.expects and head.length is not None and head.length <= guard.SHORT
+
     # --- the request comes in
 
-    def admit(self, arrival: Arrival, headers: Sequence[Header]) -> None:
+    def admit(self, arrival: Arrival, version: str) -> None:
         """Let the request in, or answer it at once, before its body is read."""
         account = Account(arrival, self._relay.journal)
         try:
             self._account = call.admit(self._relay, arrival)
-            guard.check_body(arrival, headers, self._relay.max_body)
+            guard.check_arrival(arrival.head, version, self._relay.max_body)
         except RelayError as fault:
             self._account = self._account or account
             self.refuse(fault)

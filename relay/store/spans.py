@@ -27,7 +27,7 @@ def _ends(body: bytes) -> Iterator[int]:
         raws = msgspec.json.decode(body, type=_Raws)
         array = bytes(raws.get("messages") or raws.get("input") or b"")
         elements = msgspec.json.decode(array, type=list[msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
     end = start = body.find(array) + 1
     yield start

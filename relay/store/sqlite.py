@@ -57,8 +57,12 @@ class SqliteStore:
         except sqlite3.Error as fault:
             raise SetupFault(f"store {path}: {fault}") from fault
         self._db.row_factory = sqlite3.Row
-        with self._wall():
-            self._prepare(readonly)
+        try:
+            with self._wall():
+                self._prepare(readonly)
+        except SetupFault:
+            self._db.close()
+            raise
 
     def insert(self, batch: Sequence[Entry]) -> int:
         with self._writing():

@@ -22,7 +22,9 @@ def test_the_environment_comes_first(tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("content", "expected"), [(b"zz", "not hexadecimal"), (b"", "too short"), (b"\xff", "not hexa")])
+@pytest.mark.parametrize(
+    ("content", "expected"), [(b"zz", "not hexadecimal"), (b"", "too short"), (b"\xff", "not hexa")]
+)
 def test_a_damaged_one_is_told(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "relay.pepper").write_bytes(content)
 

@@ -15,7 +15,10 @@ def messages(number: int) -> list[dict[str, str]]:
     return [{"role": "user", "content": f"{index} {LONG}"} for index in range(number)]
 
 
-@given(st.binary(max_size=200) | st.lists(st.text(max_size=300), max_size=6).map(lambda parts: json.dumps({"input": parts}).encode()))
+@given(
+    st.binary(max_size=200)
+    | st.lists(st.text(max_size=300), max_size=6).map(lambda parts: json.dumps({"input": parts}).encode())
+)
 def test_the_spans_are_the_body(body: bytes) -> None:
     assert body == b"".join(cut(body))
 
@@ -37,7 +40,8 @@ WHOLE = {
     "not an object": b"[1]",
     "no array": b'{"input": "text"}',
     "neither field": b'{"prompt": ["a"]}',
-    "not UTF-8": b'{"input": ["\xff"]}',
+    "a name that is not UTF-8": b'{"\xff": ["a"]}',
+    "too deep": b'{"input": ' + b"[" * 9000 + b"]" * 9000 + b"}",
 }
 
 

@@ -73,7 +73,9 @@ def test_stopping_drains_and_counts(journal: Journal, tmp_path: Path, store: Sql
     assert 0 == writer.stop()
 
 
-def test_segments_that_are_full_are_brought_in_and_removed(journal: Journal, writer: Writer, store: SqliteStore) -> None:
+def test_segments_that_are_full_are_brought_in_and_removed(
+    journal: Journal, writer: Writer, store: SqliteStore
+) -> None:
     for index in range(40):
         journal.append(record(str(index)), os.urandom(1) * BODY_KEPT)
 
@@ -128,11 +130,15 @@ def test_a_store_that_cannot_be_opened_leaves_the_journal_for_later(journal: Jou
     assert {"a"} == ids(store)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_writer_that_ends_by_itself_is_told(journal: Journal) -> None:
-    with pytest.warns(pytest.PytestUnhandledThreadExceptionWarning):
-        writer = Writer(journal, lambda: 1 / 0)  # type: ignore[arg-type, return-value]  # a fault of our own
-        writer.start()
-        assert until(lambda: "restart the relay" in (writer.alarm or ""))
+    def faulty() -> SqliteStore:
+        raise AssertionError
+
+    writer = Writer(journal, faulty)
+    writer.start()
+
+    assert until(lambda: "restart the relay" in (writer.alarm or ""))
 
 
 def test_old_records_go(journal: Journal, tmp_path: Path, store: SqliteStore) -> None:
@@ -207,7 +213,7 @@ for index in range(start, start + 10_000_000):
 def test_a_process_killed_again_and_again_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
     acknowledged: set[str] = set()
     for start in range(0, 3_000_000, 1_000_000):
-        command = [sys.executable, "-c", RELAY, tmp_path / "relay.db", str(start)]
+        command = [sys.executable, "-c", RELAY, str(tmp_path / "relay.db"), str(start)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             lines = [process.stdout.readline() for _ in range(1500)]

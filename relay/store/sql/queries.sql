@@ -59,7 +59,7 @@ INSERT INTO keys (id, name, digest, models, rpm, tpm, concurrency, budget, expir
 VALUES (:id, :name, :digest, :models, :rpm, :tpm, :concurrency, :budget, :expires_at, :revoked_at, :log, :created_at);
 
 -- keys: Every key, oldest first.
-SELECT * FROM keys ORDER BY created_at, id;
+SELECT * FROM keys ORDER BY created_at, rowid;
 
 -- revoke_key: By its id, or by its name where that key is still in force.
 UPDATE keys SET revoked_at = :moment WHERE revoked_at IS NULL AND :name IN (id, name);

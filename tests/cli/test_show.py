@@ -1,0 +1,60 @@
+"""`relay show`."""
+
+import json
+
+import pytest
+
+from relay.record import BODY_KEPT, PUBLIC, Entry
+from tests.cli.world import World, complaint
+from tests.records import record
+
+REQUEST = '{"model": "fast", "messages": [{"role": "user", "content": "grüße"}]}'.encode()
+
+
+def test_the_record_and_its_bodies(world: World) -> None:
+    world.insert(Entry(record("req_1"), REQUEST, b"data: words\n\n"))
+
+    (shown,) = world.json("show", "req_1")
+
+    assert list(PUBLIC) == list(shown)[: len(PUBLIC)]
+    assert json.loads(REQUEST) == shown["request"]
+    assert "data: words\n\n" == shown["response"]
+    assert [] == shown["truncated"]
+    assert [shown] == [json.loads(world.run("show", "req", "--as", "json").stdout)]
+
+
+def test_for_people(world: World) -> None:
+    world.insert(Entry(record("req_1"), REQUEST, bytes(BODY_KEPT + 1)))
+
+    shown = world.run("show", "req_1").stdout
+
+    assert "started_at       2026-01-01T12:00:00.000Z\n" in shown
+    assert '"content": "grüße"' in shown
+    assert "response (truncated)\n" in shown
+
+
+def test_bodies_that_were_not_kept(world: World) -> None:
+    world.insert(Entry(record("req_1")))
+
+    assert "\nrequest\n(not kept)\n\nresponse\n(not kept)\n" in world.run("show", "req_1").stdout
+    assert [(None, None)] == [(each["request"], each["response"]) for each in world.json("show", "req_1")]
+
+
+def test_a_request_that_is_not_there(world: World) -> None:
+    world.insert(Entry(record("req_1")), Entry(record("req_2")))
+
+    done = [world.run("show", name) for name in ("nothing", "req_")]
+
+    assert [(1, "relay: nothing: no such request")] == [(each.exit_code, complaint(each)) for each in done[:1]]
+    assert 2 == done[1].exit_code
+    assert "more than one request begins with this" in complaint(done[1])
+
+
+@pytest.mark.parametrize("body", [None, b"words", b"[1]", bytes(BODY_KEPT + 1)])
+def test_a_request_that_cannot_be_made_again(world: World, body: bytes | None) -> None:
+    world.insert(Entry(record("req_1"), body, None))
+
+    done = world.run("show", "req_1", "--as", "curl")
+
+    assert 2 == done.exit_code
+    assert "req_1: its request" in complaint(done)
