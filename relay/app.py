@@ -58,12 +58,11 @@ class App:
 
     # --- its life
 
-    def open(self) -> FirstStart | None:
-        """Open the store and build the relay; return what a first start made. Raises SetupFault."""
+    def open(self) -> None:
+        """Open the store and build the relay. Raises SetupFault."""
         config = self._config
         secret = pepper(config.store, self._environ)
         self._store = SqliteStore(config.store)
-        first = _first_start(self._store, secret)
         journal = Journal(beside(config.store))
         self._writer = Writer(journal, lambda: SqliteStore(config.store), config.log.retention)
         self._relay = Relay(
@@ -77,7 +76,6 @@ class App:
             max_body=config.server.max_body,
         )
         self._refresh_keys()
-        return first
 
     async def start(self) -> dict[str, Any]:
         """Begin to work; return what the fast face needs of it. Raises SetupFault."""
@@ -156,12 +154,17 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _first_start(store: Store, secret: bytes) -> FirstStart | None:
-    """On a store without an admin token: make one, and a first key. Only their digests are kept."""
-    if store.get_meta(_ADMIN_DIGEST) is not None:
-        return None
-    admin_token = _ADMIN_PREFIX + secrets.token_urlsafe(32)
-    text, key = keys.mint("default", secret, int(time.time()))
-    store.add_key(key)
-    store.set_meta(_ADMIN_DIGEST, keys.digest(secret, admin_token.encode()).hex())
-    return FirstStart(admin_token, text)
+def prepare(config: Config, environ: Mapping[str, str]) -> FirstStart | None:
+    """Make the store where there is none, with an admin token and a first key: the one time that they can be shown.
+
+    Only their digests are kept. Raises SetupFault.
+    """
+    secret = pepper(config.store, environ)
+    with SqliteStore(config.store) as store:
+        if store.get_meta(_ADMIN_DIGEST) is not None:
+            return None
+        admin_token = _ADMIN_PREFIX + secrets.token_urlsafe(32)
+        text, key = keys.mint("default", secret, int(time.time()))
+        store.add_key(key)
+        store.set_meta(_ADMIN_DIGEST, keys.digest(secret, admin_token.encode()).hex())
+        return FirstStart(admin_token, text)

@@ -59,7 +59,7 @@ def matches(pattern: str, name: str) -> bool:
 
 def is_allowed(name: str, allowed: tuple[str, ...] | None) -> bool:
     """Whether an allow-list of names and patterns admits `name`; None admits every name."""
-    return allowed is None or any(matches(pattern, name) for pattern in allowed)
+    return allowed is None or name in allowed or any(matches(pattern, name) for pattern in allowed)
 
 
 @dataclass(frozen=True, slots=True)

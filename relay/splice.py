@@ -92,10 +92,11 @@ def _place(body: bytes, name: str, raw: bytes) -> tuple[int, int] | None:
     at = body.find(key)
     if at < 0 or body.find(key, at + 1) >= 0 or (b"\\u00" in body and _ESCAPED_LETTER.search(body)):
         return None
-    start = _skip_blank(body, at + len(key))
-    if body[start : start + 1] != b":":
+    start = at + len(key)
+    start = start if body.startswith(b":", start) else _skip_blank(body, start)
+    if not body.startswith(b":", start):
         return None
-    start = _skip_blank(body, start + 1)
+    start = start + 1 if body.startswith(raw, start + 1) else _skip_blank(body, start + 1)
     return (start, start + len(raw)) if body.startswith(raw, start) else None
 
 
@@ -112,6 +113,9 @@ def _first(body: bytes, fields: Fields, added: list[bytes]) -> tuple[int, int, b
 
 
 def _spliced(body: bytes, spans: list[tuple[int, int, bytes]]) -> bytes:
+    if len(spans) == 1:
+        start, end, value = spans[0]
+        return b"".join((body[:start], value, body[end:]))
     pieces: list[bytes] = []
     done = 0
     for start, end, value in sorted(spans):

@@ -15,9 +15,10 @@ import click
 import uvicorn
 
 from relay import __version__
-from relay.app import App, FirstStart
+from relay.app import App, FirstStart, prepare
 from relay.cli.access import settings
 from relay.cli.options import config_option
+from relay.cli.workers import Workers
 from relay.config import Config
 from relay.errors import SetupFault
 from relay.inbound.protocol import RelayProtocol, usable
@@ -31,23 +32,41 @@ _BACKLOG = 4096
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Listen on this port (else server.port); 0 takes a free one."
 )
-def serve(config_file: Path | None, host: str | None, port: int | None) -> None:
+@click.option("--workers", type=click.IntRange(min=1), help="How many processes serve (else server.workers).")
+def serve(config_file: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the relay until SIGTERM or Ctrl-C: then it finishes what runs, and a second signal ends it at once."""
     logging.basicConfig(format="relay: %(message)s", level=logging.WARNING)
     config = settings(config_file)
-    config = replace(config, server=replace(config.server, host=host or config.server.host, port=_given(port, config)))
+    server = config.server
+    config = replace(
+        config,
+        server=replace(
+            server,
+            host=server.host if host is None else host,
+            port=server.port if port is None else port,
+            workers=server.workers if workers is None else workers,
+        ),
+    )
     for warning in config.warnings:
         click.echo(f"relay: warning: {warning}", err=True)
-    sockets = listen(config.server.host, config.server.port)
+    count = config.server.workers
+    sockets = [listen(config.server.host, config.server.port)]
+    first = prepare(config, os.environ)
+    said = banner(config, sockets[0][0].getsockname()[1], first)
+    if count == 1:
+        sys.exit(run(config, sockets[0], said))
+    sockets = share(sockets[0], count)
+    parent = os.getpid()
+    sys.exit(Workers(count, lambda number: run(config, sockets[number], "" if number else said, parent)).run())
+
+
+def run(config: Config, sockets: list[socket.socket], banner: str, parent: int | None = None) -> int:
+    """Serve in this process until a signal, or until the process `parent` is gone; return the exit code."""
     app = App(config, os.environ)
-    first = app.open()
-    server = Server(app, config, banner(config, sockets, first))
+    app.open()
+    server = Server(app, config, banner, parent)
     server.run(sockets)
-    sys.exit(1 if server.force_exit else 0)
-
-
-def _given(port: int | None, config: Config) -> int:
-    return config.server.port if port is None else port
+    return 1 if server.force_exit else 0
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
@@ -57,18 +76,26 @@ def listen(host: str, port: int) -> list[socket.socket]:
         places = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, _, _, _, address in dict.fromkeys(places):
             chosen = sockets[0].getsockname()[1] if sockets else port
-            place = (address[0], chosen)
-            sockets.append(socket.create_server(place, family=family, backlog=_BACKLOG))
+            sockets.append(socket.create_server((address[0], chosen), family=family, backlog=_BACKLOG))
     except OSError as fault:
-        raise SetupFault(
-            f"cannot listen on {host}:{port}: {fault.strerror}; choose another place with --host, --port"
-        ) from fault
+        reason = fault.strerror
+        raise SetupFault(f"cannot listen on {host}:{port}: {reason}; choose another place by --host, --port") from fault
     return sockets
 
 
-def banner(config: Config, sockets: list[socket.socket], first: FirstStart | None) -> str:
+def share(found: list[socket.socket], count: int) -> list[list[socket.socket]]:
+    """The same places for `count` processes. They were bound once for one alone, which tells that they were free."""
+    places = [(each.family, each.getsockname()[:2]) for each in found]
+    for each in found:
+        each.close()
+    return [
+        [socket.create_server(place, family=family, backlog=_BACKLOG, reuse_port=True) for family, place in places]
+        for _ in range(count)
+    ]
+
+
+def banner(config: Config, port: int, first: FirstStart | None) -> str:
     """What a person sees once the relay can be used."""
-    port = sockets[0].getsockname()[1]
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     base = f"http://{host}:{port}"
     lines = [f"relay {__version__} on {base}, store {config.store}, configuration {config.path or 'built in'}"]
@@ -86,7 +113,7 @@ def banner(config: Config, sockets: list[socket.socket], first: FirstStart | Non
 class Server(uvicorn.Server):
     """uvicorn's, with the relay's own manners: what it prints, which signals it hears, how it exits."""
 
-    def __init__(self, app: App, config: Config, banner: str) -> None:
+    def __init__(self, app: App, config: Config, banner: str, parent: int | None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -97,6 +124,7 @@ class Server(uvicorn.Server):
                 interface="asgi3",
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=int(config.server.keep_alive),
                 timeout_graceful_shutdown=max(1, int(config.server.drain_timeout)),
@@ -105,11 +133,25 @@ class Server(uvicorn.Server):
         )
         self._app = app
         self._banner = banner
+        self._parent = parent
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so once connections are taken."""
         await super().startup(sockets)
-        print(self._banner, flush=True)  # the banner is what the command prints
+        if self._banner:
+            click.echo(self._banner)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, and let the application end properly also when a second signal cut that short."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
+    async def on_tick(self, counter: int) -> bool:
+        """A worker whose parent died ends too: nobody else could tell it to."""
+        if self._parent is not None and os.getppid() != self._parent:
+            self.should_exit = True
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

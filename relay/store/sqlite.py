@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files
 from operator import attrgetter
@@ -49,7 +49,7 @@ class SqliteStore:
         self._fresh: dict[bytes, int] = {}  # the day of spans that are stored
         try:
             if not readonly:
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+                _create(path)
             uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rw'}"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5)
         except OSError as fault:
@@ -263,6 +263,15 @@ class SqliteStore:
         held = (value for value in row if isinstance(value, str))
         texts = [*held, *(body.decode(errors="replace") for body in (bodies.request, bodies.response) if body)]
         return any(form in held.lower() for form in forms for held in texts)
+
+
+def _create(path: Path) -> None:
+    """An empty file for its owner only, where there is none.
+
+    A file that is there is not opened: closing it would drop the locks that other connections of this process hold.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _filtered(query: str, wanted: Filter) -> str:

@@ -100,11 +100,19 @@ class Connection(asyncio.Protocol):
             raise
         if self._fault is not None:
             raise self._fault
+        # Not a moment earlier: who is given the connection next starts over all that the lines above look at.
+        self._finish(reusable=self._reusable and self._uploaded)
 
     def abort(self) -> None:
         """Close now if an answer is still under way; afterwards nothing more is handed on."""
         self._take = None
         self._finish(reusable=False)
+
+    def cut(self) -> None:
+        """Close now; who still waits for an answer under way gets UpstreamError."""
+        if self.busy and not self._ended:
+            self._fail(UpstreamError(f"Upstream {self._name!r} was let go of in the middle of a request."))
+        self.close()
 
     def expire(self, now: float, timeouts: Timeouts) -> None:
         """End the answer under way if a deadline has passed. `now` in seconds on the loop's clock."""
@@ -176,7 +184,9 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fault = self._fault or UpstreamError(f"Upstream {self._name!r} sent something that is not HTTP.")
+            self._reusable = False
+            if not self._ended:  # what comes after an answer does not make it a bad one
+                self._fault = self._fault or UpstreamError(f"Upstream {self._name!r} sent something that is not HTTP.")
         if not self._head and self._head_size > _HEAD_MAX:
             self._fault = UpstreamError(f"Upstream {self._name!r} sent too large a head.")
         self._after_read()
@@ -186,7 +196,7 @@ class Connection(asyncio.Protocol):
             self._fail(self._fault)
         elif self._take is not None:
             self._hand_on()
-            if self._held:
+            if self._held or self._delivered:
                 self._wake()
         elif self._head:
             self._wake()
@@ -194,15 +204,13 @@ class Connection(asyncio.Protocol):
                 self._pause()
 
     def _hand_on(self) -> None:
-        """Give the taker what has come, as one piece; with the last piece the answer is over."""
+        """Give the taker what has come, as one piece; with the last piece pump's work is done."""
         if self._take is None or self._delivered or not (self._body or self._ended):
             return
         body, self._body, self._kept = self._body, [], 0
         self._delivered = self._ended
         hold = self._take(body[0] if len(body) == 1 else b"".join(body), self._ended)
         self._held = hold and not self._delivered
-        if self._delivered:
-            self._finish(reusable=self._reusable and self._uploaded)
 
     def on_message_begin(self) -> None:
         if self._ended:
@@ -277,11 +285,9 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _fail(self, fault: UpstreamFault) -> None:
-        """The answer cannot come to its end. What of it had come whole is handed on first, so that it is not lost."""
+        """The answer cannot come to its end. What of it has come is handed on first, or kept for pump to do so."""
         self._fault = fault
-        if self._head and self._body and self._take is not None:
-            self._take(b"".join(self._body), False)
-        self._body = []
+        self._hand_on()
         self._finish(reusable=False)
 
     def _finish(self, *, reusable: bool) -> None:
@@ -305,7 +311,7 @@ class Answer:
         self.status = connection.status
         self.headers = connection.headers
         self.reused = connection.reused
-        self.connect_ms = connection.connect_ms
+        self.connect_ms = None if connection.reused else connection.connect_ms
 
     async def pump(self, take: Take, drained: Drained) -> None:
         """See relay.exchange.Reply."""

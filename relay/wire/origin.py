@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-import contextlib
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from relay.errors import SetupFault, UpstreamError
 
 _CONNECT_ANSWER_MAX = 16_384  # bytes of head that a proxy may answer a CONNECT with
+_CONNECT_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +99,14 @@ async def _tunnel(
 ) -> None:
     """CONNECT through the proxy, then TLS inside it. A plain http origin is tunnelled too: one way for both."""
     proxy = urlsplit(origin.proxy or "")
-    reader, writer = await asyncio.open_connection(proxy.hostname, proxy.port or 8080)
-    transport: asyncio.WriteTransport = writer.transport
+    transport: asyncio.Transport
+    transport, answer = await loop.create_connection(
+        lambda: _ConnectAnswer(loop), proxy.hostname or "", proxy.port or 8080
+    )
     try:
-        writer.write(_connect_request(origin, proxy))
-        await _read_connect_answer(reader, proxy)
+        transport.write(_connect_request(origin, proxy))
+        await answer.over
+        _check(bytes(answer.head), proxy)
         if context is not None:
             transport = await _encrypted(loop, transport, protocol, context, origin)
     except BaseException:
@@ -112,13 +116,30 @@ async def _tunnel(
     protocol.connection_made(transport)
 
 
+class _ConnectAnswer(asyncio.Protocol):
+    """What a proxy says to CONNECT: `over` is done when its head is whole, too large, or cut off."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.head = bytearray()
+        self.over: asyncio.Future[None] = loop.create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.head += data
+        if b"\r\n\r\n" in self.head or len(self.head) > _CONNECT_ANSWER_MAX:
+            self.connection_lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        if not self.over.done():
+            self.over.set_result(None)
+
+
 async def _encrypted(
     loop: asyncio.AbstractEventLoop,
-    transport: asyncio.WriteTransport,
+    transport: asyncio.Transport,
     protocol: asyncio.Protocol,
     context: ssl.SSLContext,
     origin: Origin,
-) -> asyncio.WriteTransport:
+) -> asyncio.Transport:
     upgraded = await loop.start_tls(transport, protocol, context, server_hostname=origin.host)
     if upgraded is None:
         raise UpstreamError(f"The proxy of upstream {origin.name!r} closed the connection before TLS began.")
@@ -135,14 +156,11 @@ def _connect_request(origin: Origin, proxy: SplitResult) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-async def _read_connect_answer(reader: asyncio.StreamReader, proxy: SplitResult) -> None:
+def _check(answer: bytes, proxy: SplitResult) -> None:
+    """Raises UpstreamError unless the proxy agreed."""
     place = f"{proxy.hostname}:{proxy.port}"
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as fault:
-        raise UpstreamError(f"The proxy {place} gave no answer to CONNECT.") from fault
-    status = b""
-    with contextlib.suppress(IndexError):
-        status = head.split(b" ", 2)[1]
-    if len(head) > _CONNECT_ANSWER_MAX or status != b"200":
-        raise UpstreamError(f"The proxy {place} refused CONNECT with status {status.decode('latin-1') or 'none'}.")
+    status = _CONNECT_STATUS.match(answer)
+    if status is None or b"\r\n\r\n" not in answer:
+        raise UpstreamError(f"The proxy {place} gave no answer to CONNECT.")
+    if not status[1].startswith(b"2"):
+        raise UpstreamError(f"The proxy {place} refused CONNECT with status {status[1].decode()}.")

@@ -52,8 +52,7 @@ class Wire:
     async def close(self) -> None:
         """See relay.exchange.Engine."""
         for connection in list(self._all):
-            connection.abort()
-            connection.close()
+            connection.cut()
         if self._sweep is not None:
             self._sweep.cancel()
 
@@ -102,9 +101,9 @@ class Wire:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done():
+            if not turn.cancelled():
                 self._next()  # it was our turn, and we are gone: it is the next one's
-            else:
+            elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
 
@@ -116,25 +115,14 @@ class Wire:
                 return
 
     async def _connect(self) -> Connection:
-        name, limit = self._origin.name, self._timeouts.connect
-        connection = Connection(name, self._loop(), self._released)
+        connection = Connection(self._origin.name, self._loop(), self._released)
         began = self._loop().time()
         self._connecting += 1
         try:
-            async with asyncio.timeout(limit):
-                await connect(self._origin, self._context, connection)
-        except TimeoutError as fault:
-            self._next()
-            raise UpstreamTimeout(f"Upstream {name!r} could not be connected to within {limit:g} seconds.") from fault
-        except ssl.SSLCertVerificationError as fault:
-            self._next()
-            raise UpstreamError(
-                f"The certificate of upstream {name!r} is not trusted: {fault.verify_message}."
-            ) from fault
-        except OSError as fault:
-            self._next()
-            reason = fault.strerror or type(fault).__name__
-            raise UpstreamError(f"Upstream {name!r} could not be connected to: {reason}.") from fault
+            await self._connected(connection)
+        except BaseException:
+            self._next()  # its place is free again
+            raise
         finally:
             self._connecting -= 1
         connection.connect_ms = (self._loop().time() - began) * 1000
@@ -142,14 +130,33 @@ class Wire:
         self._watch()
         return connection
 
+    async def _connected(self, connection: Connection) -> None:
+        """Connect it. Raises UpstreamError and UpstreamTimeout, whatever it was that went wrong."""
+        name, limit = self._origin.name, self._timeouts.connect
+        try:
+            async with asyncio.timeout(limit):
+                await connect(self._origin, self._context, connection)
+        except TimeoutError as fault:
+            raise UpstreamTimeout(f"Upstream {name!r} could not be connected to within {limit:g} seconds.") from fault
+        except ssl.SSLCertVerificationError as fault:
+            why = f"The certificate of upstream {name!r} is not trusted: {fault.verify_message}."
+            raise UpstreamError(why) from fault
+        except OSError as fault:
+            reason = fault.strerror or type(fault).__name__
+            raise UpstreamError(f"Upstream {name!r} could not be connected to: {reason}.") from fault
+        if connection.closed:
+            raise UpstreamError(f"Upstream {name!r} closed the connection before it answered.")
+
     def _released(self, connection: Connection, reusable: bool) -> None:
         if reusable:
             connection.idle_since = self._loop().time()
             self._idle.append(connection)
-        else:
-            self._all.discard(connection)
+        elif connection in self._all:
+            self._all.remove(connection)
             if connection in self._idle:
                 self._idle.remove(connection)
+        else:
+            return  # told of twice: when its answer ended, and when its socket did
         if self._waiting:
             self._next()
 

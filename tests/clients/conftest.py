@@ -1,6 +1,7 @@
-"""What the tests of real clients stand on: one real relay process for a module, and its log.
+"""What the tests of real clients stand on: one real relay process for a module, and what other programs they need.
 
-The suite of langchain-tests brings marks and plugins of its own; what they need is said here and in test_langchain.py.
+The plugins that langchain-tests brings do nothing unless they are told to: pytest-socket forbids sockets only where a
+mark or --disable-socket says so, pytest-recording replaces answers only under its mark.
 """
 
 from collections.abc import Iterator
@@ -9,12 +10,17 @@ from typing import Any
 
 import pytest
 
-from tests.process import KEY, RelayProcess, Start, free_port
+from tests.process import RelayProcess, Start, free_port
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Marks of plugins that are not installed, on tests that LangChain's suite brings."""
+    config.addinivalue_line("markers", "benchmark: pytest-benchmark's")
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts a relay; keyword arguments are sections of its config.yaml. Without any, the echo model is all there is."""
+    """Starts a relay; keyword arguments are sections of its config.yaml. Without any, the model echo is all there is."""
     with ExitStack() as running:
 
         def started(environ: dict[str, str] | None = None, **sections: Any) -> RelayProcess:
@@ -31,9 +37,5 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def relay(start: Start) -> RelayProcess:
-    """A relay on defaults; a module that needs other settings has its own fixture of this name."""
-    return start()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "benchmark: of pytest-benchmark, which one standard test of LangChain uses")
+    """A relay whose models are echo and an alias of it; a module that needs others has its own fixture of this name."""
+    return start(models={"alias": "echo/served"})

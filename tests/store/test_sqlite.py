@@ -3,6 +3,8 @@
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -292,6 +294,25 @@ def test_sqlite_is_read_when_nobody_else_has_it_open(tmp_path: Path) -> None:
     with SqliteStore(tmp_path / "relay.db", readonly=True) as reader:
         assert ["a"] == ids(reader)
     assert 0o600 == (tmp_path / "relay.db").stat().st_mode & 0o777
+
+
+COME_AND_GO = """
+import sys
+from pathlib import Path
+from relay.store.sqlite import SqliteStore
+SqliteStore(Path(sys.argv[1])).close()
+SqliteStore(Path(sys.argv[1]), readonly=True).close()
+"""
+
+
+def test_sqlite_stays_whole_when_another_process_comes_and_goes(tmp_path: Path) -> None:
+    with SqliteStore(tmp_path / "relay.db") as first, SqliteStore(tmp_path / "relay.db") as second:
+        first.insert([Entry(record("a"))])
+        subprocess.run([sys.executable, "-c", COME_AND_GO, tmp_path / "relay.db"], check=True)
+        second.insert([Entry(record("b"))])
+
+        with SqliteStore(tmp_path / "relay.db", readonly=True) as reader:
+            assert ["b", "a"] == ids(reader)
 
 
 def test_sqlite_is_opened_by_several_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""workers: several processes that serve one place, each a whole relay of its own. Knows processes, and no relay.
+
+Each has sockets of its own on the same port, among which the kernel deals out connections. One that dies is replaced;
+its sockets stay, and with them the connections that nobody had taken yet.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+
+_RESTART_PAUSE = 1.0  # seconds, so that one that cannot start does not spin
+
+
+class Workers:
+    """`serve` is run in each child with its number, and its result is the child's exit code."""
+
+    def __init__(self, count: int, serve: Callable[[int], int]) -> None:
+        self._count = count
+        self._serve = serve
+        self._pids: dict[int, int] = {}  # by process, its number
+        self._stopping = False
+        self._failed = False
+
+    def run(self) -> int:
+        """Start them all, keep them running until a signal, and return the exit code: 1 if any ended badly."""
+        for number in range(self._count):
+            self._fork(number)
+        for heard in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(heard, self._pass_on)
+        while self._pids:
+            pid, status = os.wait()
+            number = self._pids.pop(pid)
+            if self._stopping:
+                self._failed |= os.waitstatus_to_exitcode(status) != 0
+            else:
+                time.sleep(_RESTART_PAUSE)
+                self._fork(number)
+        return 1 if self._failed else 0
+
+    def _fork(self, number: int) -> None:
+        if self._stopping:
+            return
+        pid = os.fork()
+        if pid == 0:
+            os.setpgid(0, 0)  # a terminal's Ctrl-C reaches the parent alone, which passes it on
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os._exit(self._serve(number))
+        self._pids[pid] = number
+
+    def _pass_on(self, heard: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        for pid in self._pids:
+            os.kill(pid, heard)
