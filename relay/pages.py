@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from relay import ask
+from relay import ask, endpoints
 from relay.call import Relay
 from relay.errors import InternalError, MethodNotAllowed, RelayError, UnknownUrl
 from relay.keys import Key, authenticate
@@ -76,8 +76,11 @@ async def _answer_fault(_request: Request, fault: Exception) -> Response:
 async def _answer_http(request: Request, fault: Exception) -> Response:
     """Starlette's own refusals, in OpenAI's shape."""
     place = f"{request.method} {request.url.path}"
-    if isinstance(fault, HTTPException) and fault.status_code == MethodNotAllowed.status:
-        return _error(MethodNotAllowed(f"Not allowed: {place}."), dict(fault.headers or {}))
+    headers = dict(fault.headers or {}) if isinstance(fault, HTTPException) else {}
+    if endpoints.match(request.url.path.encode()) or request.url.path == endpoints.TEXT.name:
+        headers["allow"] = "POST"  # what is relayed never comes here by POST
+    if "allow" in {name.lower() for name in headers}:
+        return _error(MethodNotAllowed(f"Not allowed: {place}."), headers)
     return _error(
         UnknownUrl(f"Unknown request URL: {place}. The relay serves /v1/…, /chat/stream, /healthz and /readyz.")
     )

@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def configuration(upstream_port: int, **sections: Any) -> dict[str, Any]:
-    """A configuration with the scripted upstream behind every model; `sections` replace or, for mappings, extend."""
+    """A configuration with the scripted upstream behind every model; `sections` extend its server and upstreams, replace the rest."""
     config: dict[str, Any] = {
         "server": {"host": "127.0.0.1", "port": free_port()},
         "store": "sqlite:///relay.db",
@@ -39,7 +39,7 @@ def configuration(upstream_port: int, **sections: Any) -> dict[str, Any]:
         "keys": [{"name": "tests", "key": "env:CALLER_KEY"}],
     }
     for name, section in sections.items():
-        config[name] = {**config.get(name, {}), **section} if isinstance(section, Mapping) else section
+        config[name] = {**config[name], **section} if name in {"server", "upstreams"} else section
     return config
 
 

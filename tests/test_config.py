@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from relay.config import Config, ConfigFault, Secret, Server, StaticKey, Upstream, faults, find, load
 from relay.config.document import MOST_NODES, parse
 from relay.config.shapes import Shape
+from relay.errors import SetupFault
 from relay.exchange import Timeouts
 from relay.keys import Keyring, authenticate
 from relay.pricing import Rate
@@ -104,14 +105,12 @@ FAULTY: dict[str, tuple[str, list[str]]] = {
         store: postgresql://user:hunter2@host/db
         counters: redis://host/0
         upstreams:
-          azure: {kind: azure, base_url: https://x.openai.azure.com, api_key: file:/x, api_version: 2024-10-21}
-          claude: {kind: anthropic, api_key: env:ANTHROPIC_API_KEY}
+          a: {kind: bedrock}
         """,
         [
             "config.yaml:1: store: PostgreSQL is not supported by this version; write sqlite:///relay.db",
             "config.yaml:2: counters: Redis is not supported by this version; write memory",
-            "config.yaml:4: upstreams.azure.kind: azure is not supported by this version; write openai or echo",
-            "config.yaml:5: upstreams.claude.kind: anthropic is not supported by this version; write openai or echo",
+            "config.yaml:4: upstreams.a.kind: is none of the choices; write openai, azure, anthropic or echo",
         ],
     ),
     "no such store": (
@@ -712,3 +711,26 @@ def test_the_reference_file_names_every_field() -> None:
     fields = {name for shape in Shape.__subclasses__() for name in shape.model_fields}
 
     assert {"api_version"} == {name for name in fields if f"{name}:" not in text}
+
+
+def test_kinds_that_are_not_served_yet_disable_their_upstream_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "upstreams:\n"
+        "  azure: {kind: azure, base_url: https://x.openai.azure.com, api_key: env:K, api_version: 2024-10-21}\n"
+        "  claude: {kind: anthropic, api_key: env:K}\n"
+        "models: {smart: [azure/gpt-4.1, claude/opus]}\n"
+    )
+
+    config = load(path, {"K": "secret"})
+
+    assert {"azure", "claude"} == set(config.disabled)
+    assert {"echo"} == set(config.upstreams)
+
+
+def test_a_secret_file_that_is_there_and_cannot_be_read_is_a_fault_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"upstreams: {{a: {{base_url: 'http://a', api_key: 'file:{tmp_path}'}}}}\n")  # a folder
+
+    with pytest.raises(SetupFault, match=r"cannot be read: Is a directory"):
+        load(path, {})

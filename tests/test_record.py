@@ -1,8 +1,7 @@
 """What users see of a record."""
 
-from msgspec.structs import replace
-
 import pytest
+from msgspec.structs import replace
 
 from relay.record import PUBLIC, Try, iso, public, storable
 from tests.records import NOON, record

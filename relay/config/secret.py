@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from relay.errors import SetupFault
+
 _REFERENCE = re.compile(
     r"env:(?P<env>[A-Za-z_][A-Za-z0-9_]*)|\$\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)\}|file:(?P<file>.+)"
 )
@@ -51,7 +53,10 @@ def spelled(text: str) -> str:
 
 
 def resolve(text: str, environ: Mapping[str, str]) -> Secret:
-    """The secret that `text` names, or `text` itself where it is no reference. Raises Unresolved."""
+    """The secret that `text` names, or `text` itself where it is no reference.
+
+    Raises Unresolved when it is not there, SetupFault when it is there and cannot be read: that is a mistake to mend.
+    """
     found = _REFERENCE.fullmatch(text)
     if found is None:
         value, source = text, "the value"
@@ -71,8 +76,10 @@ def resolve(text: str, environ: Mapping[str, str]) -> Secret:
 def _read(path: str) -> str:
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise Unresolved(f"file:{path} cannot be read ({error.strerror})") from error
+    except OSError as error:
+        raise SetupFault(f"the secret file:{path} cannot be read: {error.strerror}; let this user read it") from error
     except ValueError as error:
         raise Unresolved(f"file:{path} is not text") from error
     return text.removesuffix("\n").removesuffix("\r")

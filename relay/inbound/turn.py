@@ -117,10 +117,15 @@ class Turn:
     def leave(self) -> None:
         """The client has left: end what is under way for it."""
         self.disconnected = True
-        if self._task is not None:
-            self._task.cancel()
-        elif self._account is not None:
-            self._account.settle("client_disconnect", "the client left before its request was whole")
+        account = self._account
+        if account is None:
+            return
+        if self._task is None:
+            account.settle("client_disconnect", "the client left before its request was whole")
+            return
+        self._task.cancel()
+        # A task that is cancelled before its first step never runs, and could not settle.
+        self._task.add_done_callback(lambda _: account.settle("client_disconnect", "the client left"))
 
     def cut(self) -> None:
         """The relay shuts down: end what is under way, which tells the client so."""

@@ -1,5 +1,6 @@
 """SqliteStore: the store in one SQLite file. The only module that knows sqlite3; its errors end here as StoreFault."""
 
+import errno
 import json
 import os
 import sqlite3
@@ -272,6 +273,8 @@ def _create(path: Path) -> None:
     """
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    if not os.access(path, os.W_OK):  # which SQLite would open all the same, to fail at the first write
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _filtered(query: str, wanted: Filter) -> str:

@@ -18,10 +18,16 @@ from openai import DefaultAsyncHttpxClient, DefaultHttpxClient
 from typing_extensions import override  # typing has it from 3.12
 
 from relay.upstream.echo.images import pixel
-from tests.process import KEY, RelayProcess
+from tests.process import KEY, RelayProcess, Start
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])  # nothing is fetched from elsewhere, though the suite could
 PICTURE = base64.b64encode(pixel()).decode()
+
+
+@pytest.fixture(scope="module")
+def relay(start: Start) -> RelayProcess:
+    """With an alias that answers by its own name, as the suite expects of a model that was asked for by name."""
+    return start(models={"alias": {"targets": [{"to": "echo/served"}], "response_model": "alias"}})
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ ENDINGS: dict[str, tuple[Step, ...]] = {
     "content-length not reached": (SHORT, FIRST, SECOND, Close()),
     "no framing, nothing says that it is over": (UNFRAMED, FIRST, SECOND, Close()),
     "no framing, reset": (UNFRAMED, FIRST, SECOND, Pause(0.1), Reset()),
-    "bad chunk size": (opening(), piece(FIRST), piece(SECOND), b"zz\r\nwhat\r\n", Close()),
+    "bad chunk size": (opening(), piece(FIRST), piece(SECOND), Pause(0.1), b"zz\r\nwhat\r\n", Close()),
 }
 
 

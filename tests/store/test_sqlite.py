@@ -356,6 +356,15 @@ def test_sqlite_that_cannot_be_used_is_told_in_a_line(tmp_path: Path, case: str,
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_sqlite_needs_a_file_that_it_may_write(tmp_path: Path) -> None:
+    SqliteStore(tmp_path / "relay.db").close()
+    (tmp_path / "relay.db").chmod(0o400)
+
+    with pytest.raises(SetupFault, match="Permission denied"):
+        SqliteStore(tmp_path / "relay.db")
+
+
 def test_sqlite_needs_its_folder(tmp_path: Path) -> None:
     with pytest.raises(SetupFault, match="No such file or directory"):
         SqliteStore(tmp_path / "missing" / "relay.db")
