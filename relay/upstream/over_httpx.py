@@ -207,9 +207,10 @@ class _Course:
     def _until(self, limit: float, late: str) -> float:
         """The moment that is `limit` seconds from now, or the end of the total time where that is earlier."""
         when, total = self._loop.time() + limit, self._timeouts.total
+        late = f"{late} {limit:g} seconds"
         if total is not None and self.sent_at is not None and self.sent_at + total < when:
-            when, limit, late = self.sent_at + total, total, "took in all longer than"
-        self.late = f"Upstream {self.name!r} {late} {limit:g} seconds."
+            when, late = self.sent_at + total, f"took longer than {total:g} seconds in all"
+        self.late = f"Upstream {self.name!r} {late}."
         return when
 
 
@@ -277,16 +278,22 @@ def _told(fault: Exception, course: _Course) -> RelayError:
             return Overloaded(f"All connections to upstream {name!r} are busy.", retry_after=1)
         case httpx.TimeoutException() | TimeoutError():
             return UpstreamTimeout(course.late)
+    return UpstreamError(_broken(fault, course))
+
+
+def _broken(fault: Exception, course: _Course) -> str:
+    name = course.name
+    where = "before it answered" if course.response is None else "in the middle of its answer"
+    match fault:
         case httpx.ProxyError():
-            return UpstreamError(f"The proxy of upstream {name!r} refused CONNECT with status {str(fault)[:3]}.")
+            return f"The proxy of upstream {name!r} refused CONNECT with status {str(fault)[:3]}."
         case httpx.ConnectError():
-            return UpstreamError(_unreachable(fault, name))
+            return _unreachable(fault, name)
         case httpx.RemoteProtocolError() if not any(word in str(fault) for word in _CUT):
-            return UpstreamError(f"Upstream {name!r} sent something that is not HTTP.")
-        case httpx.TransportError() | OSError():
-            where = "before it answered" if course.response is None else "in the middle of its answer"
-            return UpstreamError(f"Upstream {name!r} closed the connection {where}.")
-    return UpstreamError(f"Upstream {name!r} could not be asked: {type(fault).__name__}.")
+            return f"Upstream {name!r} sent something that is not HTTP."
+        case httpx.NetworkError() | httpx.RemoteProtocolError() | OSError():
+            return f"Upstream {name!r} closed the connection {where}."
+    return f"Upstream {name!r} could not be asked: {type(fault).__name__}."
 
 
 def _unreachable(fault: BaseException, name: str) -> str:

@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts a relay; keyword arguments are sections of its config.yaml. Without any, the model echo is all there is."""
+    """Starts a relay; keyword arguments are sections of its config.yaml. The model echo is always there."""
     with ExitStack() as running:
 
         def started(environ: dict[str, str] | None = None, **sections: Any) -> RelayProcess:

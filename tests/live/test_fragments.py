@@ -62,6 +62,20 @@ def test_byte_by_byte(relay: RelayProcess, upstream: Upstream, model: str) -> No
     assert ("ok", 9, 12) == (row["outcome"], row["input_tokens"], row["output_tokens"])
 
 
+def test_no_event_waits_for_an_acknowledgement(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    """Small writes in a row: a socket that waits for the first to be acknowledged holds the second for 40 ms."""
+    upstream.play(model, *stream(GOLDEN[:200], Pause(0.001), GOLDEN[200:400], Pause(0.001), GOLDEN[400:]))
+    took = []
+    with relay.connect() as client:
+        for _ in range(21):
+            began = time.monotonic()
+            client.send(request(chat(model, **ASKED), key=KEY))
+            client.answer()
+            took.append(time.monotonic() - began)
+
+    assert sorted(took)[10] < 0.03
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_random_cuts(relay: RelayProcess, upstream: Upstream, model: str, seed: int) -> None:
     luck = random.Random(seed)  # noqa: S311 - a repeatable schedule, no secret

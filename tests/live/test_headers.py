@@ -217,7 +217,7 @@ def test_the_alias_is_shown_only_where_it_is_asked_for(relay: RelayProcess, upst
 def test_the_alias_is_shown_in_every_event(relay: RelayProcess, upstream: Upstream) -> None:
     events = [
         b'data: {"id":"c","model":"served-2026-01-01","choices":[{"delta":{"content":"\\"model\\":\\"x\\""}}]}\n\n',
-        b'data: {"choices":[{"delta":{"model":"inner"},"finish_reason":"stop"}],  "model":"served-2026-01-01"}\n\n',
+        b'data: {"choices":[{"delta":{"model":"inner"},"finish_reason":"stop"}],"model":"served-2026-01-01"}\n\n',
         b'data: {"id":"no model here"}\n\n',
         DONE,
     ]

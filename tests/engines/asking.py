@@ -1,0 +1,52 @@
+"""What a caller does with an engine: a request, and a taker that keeps what it is given."""
+
+import asyncio
+from collections.abc import AsyncIterable, Sequence
+
+from relay.exchange import Engine, Header, Reply, Request
+
+HEADERS: Sequence[Header] = ((b"authorization", b"Bearer k"), (b"accept-encoding", b"identity"))
+
+
+def post(body: bytes | AsyncIterable[bytes] = b"{}", target: bytes = b"/chat") -> Request:
+    return Request(b"POST", target, HEADERS, body)
+
+
+class Taker:
+    """Keeps what it takes. `hold` says to hold on after every piece, until `go` is set."""
+
+    def __init__(self, *, hold: bool = False) -> None:
+        self.pieces: list[bytes] = []
+        self.lasts = 0
+        self.hold = hold
+        self.held = asyncio.Event()
+        self.go = asyncio.Event()
+        self.some = asyncio.Event()
+
+    def take(self, piece: bytes, last: bool) -> bool:
+        assert not self.lasts, "a piece after the last one"
+        self.pieces.append(piece)
+        self.lasts += last
+        self.some.set()
+        return self.hold
+
+    async def drained(self) -> None:
+        self.held.set()
+        await self.go.wait()
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+async def pumped(reply: Reply) -> bytes:
+    """The whole body, its last piece marked as such."""
+    taker = Taker()
+    await reply.pump(taker.take, taker.drained)
+    assert taker.lasts == 1
+    return taker.body
+
+
+async def fetched(engine: Engine, request: Request | None = None) -> tuple[int, bytes]:
+    reply = await engine.open(request or post())
+    return reply.status, await pumped(reply)

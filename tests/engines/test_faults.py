@@ -1,0 +1,187 @@
+"""Both engines: upstreams that break off, talk nonsense, or cannot be reached."""
+
+import asyncio
+import socket
+
+import pytest
+
+from relay.errors import Overloaded, UpstreamError
+from relay.exchange import Timeouts
+from tests.engines.asking import Taker, fetched, post, pumped
+from tests.engines.conftest import Build
+from tests.engines.peer import CHUNKED, Talk, chunk, once, peer, playing, stuck, whole
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (),
+        (b"HTTP/1.1 20",),
+        (b"HTTP/1.1 200 OK\r\ncontent-le",),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n",),
+    ],
+)
+async def test_a_connection_that_ends_before_the_head(build: Build, pieces: tuple[bytes, ...]) -> None:
+    async with peer(once(*pieces)) as server:
+        with pytest.raises(UpstreamError, match=r"^Upstream 'up' closed the connection before it answered\.$"):
+            await build(server.url).open(post())
+        assert len(server.requests) == 1
+
+
+async def test_a_connection_that_is_reset_before_the_head(build: Build) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        talk.reset()
+
+    async with peer(script) as server:
+        with pytest.raises(UpstreamError, match="closed the connection before it answered"):
+            await build(server.url).open(post())
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("pieces", "came"),
+    [
+        ((b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", b"so ", b"far"), b"so far"),
+        ((b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nso far",), b"so far"),
+        ((b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n",), b""),
+        ((CHUNKED, chunk(b"so "), chunk(b"far")), b"so far"),
+        ((CHUNKED, chunk(b"so "), b"5\r\nfar"), b"so far"),
+        ((CHUNKED, chunk(b"so far"), b"0\r\n"), b"so far"),
+    ],
+)
+async def test_what_came_before_the_end_is_handed_on(build: Build, pieces: tuple[bytes, ...], came: bytes) -> None:
+    taker = Taker()
+    async with peer(once(*pieces)) as server:
+        reply = await build(server.url).open(post())
+        with pytest.raises(UpstreamError, match=r"^Upstream 'up' closed the connection in the middle of its answer\.$"):
+            await reply.pump(taker.take, taker.drained)
+    assert (came, 0) == (taker.body, taker.lasts)
+
+
+async def test_what_came_before_the_end_is_handed_on_also_to_who_comes_late(build: Build) -> None:
+    taker = Taker()
+    async with peer(once(CHUNKED + chunk(b"so far"))) as server:
+        reply = await build(server.url).open(post())
+        await server.talks[0].gone.wait() if reply.reused else await asyncio.sleep(0.05)
+        with pytest.raises(UpstreamError, match="in the middle of its answer"):
+            await reply.pump(taker.take, taker.drained)
+    assert (b"so far", 0) == (taker.body, taker.lasts)
+
+
+async def test_a_reset_in_the_middle(build: Build) -> None:
+    arrived = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(CHUNKED, chunk(b"so far"))
+        await arrived.wait()
+        talk.reset()
+
+    taker = Taker()
+    async with peer(script) as server:
+        reply = await build(server.url).open(post())
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        await taker.some.wait()
+        arrived.set()
+        with pytest.raises(UpstreamError, match="in the middle of its answer"):
+            await pumping
+    assert (b"so far", 0) == (taker.body, taker.lasts)
+
+
+async def test_a_body_without_length_that_is_reset_is_not_whole(build: Build) -> None:
+    arrived = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(b"HTTP/1.1 200 OK\r\n\r\nso far")
+        await arrived.wait()
+        talk.reset()
+
+    taker = Taker()
+    async with peer(script) as server:
+        reply = await build(server.url).open(post())
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        await taker.some.wait()
+        arrived.set()
+        with pytest.raises(UpstreamError):
+            await pumping
+    assert taker.lasts == 0
+
+
+async def test_garbage_in_the_middle(build: Build) -> None:
+    taker = Taker()
+    async with peer(stuck(CHUNKED, chunk(b"so far"), b"zz\r\n")) as server:
+        reply = await build(server.url).open(post())
+        with pytest.raises(UpstreamError, match=r"^Upstream 'up' sent something that is not HTTP\.$"):
+            await reply.pump(taker.take, taker.drained)
+        await server.talks[0].gone.wait()
+    assert (b"so far", 0) == (taker.body, taker.lasts)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n\r\n\r\n",
+        b"HTTP/1.1 twohundred OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 600_000,
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 100_000,
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+    ],
+    ids=["ssh", "status", "length", "lengths", "colon", "long", "many", "switch"],
+)
+async def test_a_head_that_is_refused(build: Build, head: bytes) -> None:
+    async with peer(stuck(head)) as server:
+        with pytest.raises(UpstreamError, match="^Upstream 'up' (sent|wanted)"):
+            await build(server.url).open(post())
+        await server.talks[0].gone.wait()
+        assert len(server.requests) == 1
+
+
+async def test_a_port_where_nobody_listens(build: Build) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    engine = build(f"http://127.0.0.1:{port}", max_connections=1)
+    for _ in range(3):  # and its place is free again
+        with pytest.raises(UpstreamError, match="^Upstream 'up' could not be connected to: .*[Cc]onnect"):
+            await engine.open(post())
+
+
+async def test_a_name_that_nobody_has(build: Build) -> None:
+    with pytest.raises(UpstreamError, match="^Upstream 'up' could not be connected to: "):
+        await build("http://nowhere.invalid").open(post())
+
+
+@pytest.mark.parametrize("pieces", [(), (CHUNKED, chunk(b"so far"))])
+async def test_closing_an_engine_cuts_what_runs(build: Build, pieces: tuple[bytes, ...]) -> None:
+    taker = Taker()
+    async with peer(stuck(*pieces)) as server:
+        engine = build(server.url)
+
+        async def ask() -> None:
+            await (await engine.open(post())).pump(taker.take, taker.drained)
+
+        asking = asyncio.create_task(ask())
+        while not server.requests or (pieces and not taker.pieces):
+            await asyncio.sleep(0.001)
+        await engine.close()
+        with pytest.raises(UpstreamError, match="^Upstream 'up' was let go of"):
+            await asking
+        await server.talks[0].gone.wait()
+
+
+async def test_who_finds_all_connections_busy_waits_and_is_refused(build: Build) -> None:
+    async with peer(playing(whole(b"ok"))) as server:
+        engine = build(server.url, max_connections=2, timeouts=Timeouts(connect=0.2))
+        held = [await engine.open(post()) for _ in range(2)]
+        with pytest.raises(Overloaded, match="^All .*connections to upstream 'up' are busy"):
+            await engine.open(post())
+        waiting = [asyncio.create_task(fetched(engine)) for _ in range(4)]
+        await asyncio.sleep(0)
+        for reply in held:
+            assert await pumped(reply) == b"ok"
+        assert [(200, b"ok")] * 4 == await asyncio.gather(*waiting)
+        assert len(server.talks) == 2

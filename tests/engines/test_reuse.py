@@ -1,0 +1,179 @@
+"""Both engines: which connections are used again, and the one resend."""
+
+import asyncio
+
+import pytest
+
+from relay.errors import UpstreamError
+from tests.engines.asking import Taker, fetched, post, pumped
+from tests.engines.conftest import Build
+from tests.engines.peer import CHUNKED, Talk, chunk, peer, playing, whole
+
+
+async def test_one_connection_serves_one_request_after_the_other(build: Build) -> None:
+    async with peer(playing(whole(b"a"), CHUNKED + chunk(b"b") + b"0\r\n\r\n", b"HTTP/1.1 204 x\r\n\r\n")) as server:
+        engine = build(server.url)
+        first = await engine.open(post())
+        assert (False, True) == (first.reused, first.connect_ms is not None)
+        assert await pumped(first) == b"a"
+        second = await engine.open(post())
+        assert (True, None) == (second.reused, second.connect_ms)
+        assert await pumped(second) == b"b"
+        assert (204, b"") == await fetched(engine)
+        assert [3] == [len(talk.requests) for talk in server.talks]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        whole(b"a", b"connection: close"),
+        b"HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\na",
+        whole(b"a") + b"surplus",
+        whole(b"a") + whole(b"poison"),
+        CHUNKED + chunk(b"a") + b"0\r\n\r\n" + whole(b"poison"),
+        whole(b"a", b"connection: close") + whole(b"poison"),
+    ],
+)
+async def test_a_connection_is_not_used_again_after(build: Build, answer: bytes) -> None:
+    async with peer(playing(answer)) as server:
+        engine = build(server.url)
+        for _ in range(3):
+            assert (200, b"a") == await fetched(engine)
+        assert [1, 1, 1] == [len(talk.requests) for talk in server.talks]
+        for talk in server.talks:
+            await talk.gone.wait()
+
+
+async def test_what_an_upstream_says_unasked_is_nobodys_answer(build: Build) -> None:
+    said = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(whole(b"mine"))
+        await said.wait()
+        await talk.send(whole(b"poison"))
+        await talk.request()
+        await talk.send(whole(b"poison"))
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        assert (200, b"mine") == await fetched(engine)
+        said.set()
+        while server.talks[0].sent == len(whole(b"mine")):
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        assert (200, b"mine") == await fetched(engine)
+        assert len(server.talks) == 2
+
+
+async def test_an_answer_that_is_not_taken_is_not_mixed_up_with_the_next(build: Build) -> None:
+    async with peer(playing(whole(b"first"), whole(b"second"))) as server:
+        engine = build(server.url)
+        reply = await engine.open(post())
+        reply.abort()
+        reply.abort()
+        assert (200, b"second") == await fetched(engine)
+        await server.talks[0].gone.wait()
+
+
+async def test_a_connection_that_is_taken_at_the_very_end_of_an_answer(build: Build) -> None:
+    """The next request starts before the one that pumped the answer runs again: neither may disturb the other."""
+    go = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(CHUNKED, chunk(b"first"))
+        await go.wait()
+        await talk.send(b"0\r\n\r\n")
+        await talk.request()
+        await asyncio.sleep(0.02)
+        await talk.send(whole(b"second"))
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        following: list[asyncio.Task[tuple[int, bytes]]] = []
+        taker = Taker()
+
+        def take(piece: bytes, last: bool) -> bool:
+            if last:
+                following.append(asyncio.create_task(fetched(engine)))
+            return taker.take(piece, last)
+
+        reply = await engine.open(post())
+        pumping = asyncio.create_task(reply.pump(take, taker.drained))
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.wait_for(pumping, 5)
+        assert taker.body == b"first"
+        while not following:
+            await asyncio.sleep(0)
+        if len(server.talks) == 1:
+            await asyncio.wait_for(following[0], 5)
+        following[0].cancel()
+
+
+async def test_a_request_on_a_stale_connection_is_sent_once_more(build: Build, kind: str) -> None:
+    if kind == "httpx":
+        pytest.skip("httpx does not send a request again")
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(whole(b"ok"))
+        await talk.request()
+        talk.reset()
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        assert (200, b"ok") == await fetched(engine)
+        reply = await engine.open(post())
+        assert (False, b"ok") == (reply.reused, await pumped(reply))
+        assert [2, 1] == [len(talk.requests) for talk in server.talks]
+
+
+async def test_it_is_not_sent_a_third_time(build: Build, kind: str) -> None:
+    if kind == "httpx":
+        pytest.skip("httpx does not send a request again")
+    answers = 0
+
+    async def script(talk: Talk) -> None:
+        nonlocal answers
+        await talk.request()
+        answers += 1
+        if answers == 1:
+            await talk.send(whole(b"ok"))
+            await talk.request()
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        assert (200, b"ok") == await fetched(engine)
+        with pytest.raises(UpstreamError, match="before it answered"):
+            await engine.open(post())
+        assert [2, 1] == [len(talk.requests) for talk in server.talks]
+
+
+async def test_it_is_not_sent_again_after_a_byte_came_back(build: Build) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(whole(b"ok"))
+        await talk.request()
+        await talk.send(b"H")
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        assert (200, b"ok") == await fetched(engine)
+        with pytest.raises(UpstreamError, match="before it answered"):
+            await engine.open(post())
+        assert [2] == [len(talk.requests) for talk in server.talks]
+
+
+async def test_a_connection_that_was_closed_while_idle_is_not_used(build: Build) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(whole(b"ok"))
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        for _ in range(3):
+            assert (200, b"ok") == await fetched(engine)
+            await asyncio.sleep(0.02)
+        assert [1, 1, 1] == [len(talk.requests) for talk in server.talks]
