@@ -23,11 +23,9 @@ FORWARDED = frozenset({
     b"accept", b"content-type", b"user-agent", b"idempotency-key", b"openai-beta", b"x-client-request-id",
     b"traceparent", b"tracestate",
 })  # fmt: skip
-_KEYS = frozenset({b"api-key", b"x-api-key"})
-_SAID = frozenset({
-    b"content-encoding", b"content-length", b"expect", b"user-agent", b"x-relay-tags", b"x-relay-log",
-})  # fmt: skip
-_LENGTH_DIGITS = 18  # more than any body's; int() itself refuses thousands
+_LENGTH_DIGITS = 18  # of a content-length that is one
+_AUTHORIZATION = frozenset({b"authorization"})
+_CREDENTIALS = _AUTHORIZATION | {b"api-key", b"x-api-key"}
 _STRICTER: dict[Keep, int] = {"full": 0, "redacted": 1, "none": 2}
 _CLIENT_LENGTH = 200  # characters of a user agent that are kept
 _INFLATE_STEP = 65_536  # bytes decoded at a time, so that a bomb is met early
@@ -74,34 +72,27 @@ class Ask(msgspec.Struct, frozen=True):
 
 def head(headers: Sequence[Header]) -> Head:
     """Sort the headers (names in lower case). Raises nothing: what is wrong with them is told when it is used."""
-    credentials: list[bytes] = []
-    forwarded: list[Header] = []
-    said: dict[bytes, bytes] = {}
-    hosts = 0
-    for header in headers:
-        name, value = header
-        if name in FORWARDED:
-            forwarded.append(header)
-        if name == b"host":
-            hosts += 1
-        elif name == b"authorization":
-            credentials.append(_bearer(value))
-        elif name in _KEYS:
-            credentials.append(value.strip())
-        elif name in _SAID:
-            said[name] = value
-    length = said.get(b"content-length", b"")
+    said = dict(headers)  # of one that stands twice the last counts, save where two are a fault
+    length, log = said.get(b"content-length", b""), said.get(b"x-relay-log")
     return Head(
-        credentials=tuple(credentials),
-        forwarded=tuple(forwarded),
+        credentials=_credentials(headers, said),
+        forwarded=tuple([header for header in headers if header[0] in FORWARDED]),
         encoding=said.get(b"content-encoding", b"").strip().lower(),
         length=int(length) if length.isdigit() and len(length) <= _LENGTH_DIGITS else None,
-        hosts=hosts,
+        hosts=1 if len(said) == len(headers) and b"host" in said else sum(name == b"host" for name, _ in headers),
         expects=said.get(b"expect", b"").lower() == b"100-continue",
         agent=_text(said.get(b"user-agent", b"")),
         tags=_tags(said.get(b"x-relay-tags", b"")),
-        log=_text(said[b"x-relay-log"]).strip().lower() if b"x-relay-log" in said else None,
+        log=None if log is None else _text(log).strip().lower(),
     )
+
+
+def _credentials(headers: Sequence[Header], said: dict[bytes, bytes]) -> tuple[bytes, ...]:
+    """All that are brought, under any of the three names, and twice under one if so."""
+    if len(said) == len(headers) and said.keys() & _CREDENTIALS == _AUTHORIZATION:
+        return (_bearer(said[b"authorization"]),)  # the usual case
+    found = [(name, value) for name, value in headers if name in _CREDENTIALS]
+    return tuple(_bearer(value) if name == b"authorization" else value.strip() for name, value in found)
 
 
 def _bearer(value: bytes) -> bytes:
@@ -166,7 +157,8 @@ def read(arrival: Arrival, body: bytes, limit: int) -> Ask:
     """
     body = plain(body, arrival.head, limit)
     fields = splice.read(body)
-    model = splice.text(fields, "model") if "model" in fields else arrival.deployment
+    stated = splice.text(fields, "model")
+    model = arrival.deployment or stated  # Azure's path decides: its clients put anything into the body
     return Ask(body, fields, model, splice.flag(fields, "stream"))
 
 

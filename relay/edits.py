@@ -5,8 +5,6 @@ the caller did not ask for usage. In the answer: the extra usage chunk taken out
 alias says `response_model: alias`.
 """
 
-from dataclasses import dataclass
-
 import msgspec
 
 from relay import splice, sse
@@ -19,8 +17,7 @@ _USAGE = b'{"include_usage":true}'
 _Options = dict[str, msgspec.Raw]
 
 
-@dataclass(frozen=True, slots=True)
-class Edited:
+class Edited(msgspec.Struct, frozen=True):
     """`body` as the upstream gets it; `names` of what was changed; `asks_usage`: usage is asked for on our behalf."""
 
     body: bytes
@@ -31,8 +28,9 @@ class Edited:
 def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, *, may_ask_usage: bool) -> Edited:
     """The body for `target`. Raises BadRequest when `stream_options` is not an object."""
     changes: dict[str, bytes] = {}
-    if target.model != ask.model or "model" not in ask.fields:
-        changes["model"] = msgspec.json.encode(target.model)
+    model = msgspec.json.encode(target.model)
+    if bytes(ask.fields.get("model", b"")) != model:
+        changes["model"] = model
     if alias.default:
         changes |= {name: value for name, value in alias.default.items() if name not in ask.fields}
     changes.update(alias.set)

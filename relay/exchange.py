@@ -9,6 +9,8 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 Header = tuple[bytes, bytes]  # names in lower case
 Take = Callable[[bytes, bool], bool]
 Drained = Callable[[], Awaitable[None]]
@@ -24,8 +26,7 @@ class Timeouts:
     total: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """`target` is the path with its query; `headers` lack host, connection and framing, which are the engine's."""
 
     method: bytes

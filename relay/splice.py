@@ -17,6 +17,7 @@ from relay.errors import BadRequest
 Fields = dict[str, msgspec.Raw]
 
 POLICY = frozenset({"model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"})
+_KNOWN = POLICY | {"messages", "input", "temperature", "top_p", "tools", "tool_choice", "user"}  # need no second look
 _LOOSE = frozenset(name.casefold() for name in POLICY)
 # A letter, digit or underscore of ASCII written as an escape: no encoder does so, and a key could hide behind it.
 _ESCAPED_LETTER = re.compile(rb"\\u00(?:3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
@@ -32,8 +33,8 @@ def read(body: bytes) -> Fields:
         fields = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise BadRequest(f"We could not parse the body of your request as a JSON object: {fault}.") from fault
-    for name in fields:
-        if name not in POLICY and name.casefold() in _LOOSE:
+    for name in fields.keys() - _KNOWN:
+        if name.casefold() in _LOOSE:
             raise BadRequest(f"Unknown field {name!r}: write it in lower case.", param=name)
     return fields
 

@@ -5,7 +5,6 @@ What cannot be believed (negative, absurd, not a number) counts as unknown, whic
 """
 
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -17,8 +16,7 @@ _USAGE_LENGTH = 1000  # bytes that a usage object takes at most
 _SEARCHED_WHOLE = 1 << 20  # bytes; a larger body (embeddings, images) is searched from its end
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens. `cached` is part of `input`, `reasoning` part of `output`."""
 
     input: int | None = None

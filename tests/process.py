@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def configuration(upstream_port: int, **sections: Any) -> dict[str, Any]:
-    """A configuration with the scripted upstream behind every model; `sections` extend its server and upstreams, replace the rest."""
+    """A configuration with the scripted upstream behind every model; `sections` extend or replace its own."""
     config: dict[str, Any] = {
         "server": {"host": "127.0.0.1", "port": free_port()},
         "store": "sqlite:///relay.db",

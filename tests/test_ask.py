@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from typing import Literal
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -81,7 +81,7 @@ def test_what_is_not_said() -> None:
     )
 
 
-@pytest.mark.parametrize("length", [b"", b"-1", b"+1", b"1.0", b"0x1", b"1_0", "１".encode(), b"9" * 5000])
+@pytest.mark.parametrize("length", [b"", b"-1", b"+1", b"1.0", b"0x1", b"1_0", b"\xef\xbc\x91", b"9" * 5000])
 def test_a_length_that_is_none_is_not_known(length: bytes) -> None:
     assert head([(b"content-length", length)]).length is None
 
@@ -136,14 +136,13 @@ def raw_deflate(body: bytes) -> bytes:
     return stream.compress(body) + stream.flush()
 
 
-ENCODERS = {
+ENCODERS: dict[bytes, Callable[[bytes], bytes]] = {
     b"gzip": gzip.compress,
     b"x-gzip": gzip.compress,
     b"deflate": zlib.compress,
     b"deflate raw": raw_deflate,
     b"zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
 }
-Encoder = Literal[b"gzip", b"x-gzip", b"deflate", b"deflate raw", b"zstd"]
 BODY = json.dumps({"model": "a", "messages": [{"role": "user", "content": "你好" * 99}]}).encode()
 LIMIT = 1 << 20
 
@@ -153,12 +152,12 @@ def name(encoder: bytes) -> bytes:
 
 
 @given(st.sampled_from(sorted(ENCODERS)), st.binary(max_size=300), st.integers(1, 400))
-def test_what_was_encoded_is_decoded(encoder: Encoder, body: bytes, times: int) -> None:
+def test_what_was_encoded_is_decoded(encoder: bytes, body: bytes, times: int) -> None:
     assert body * times == decoded(ENCODERS[encoder](body * times), name(encoder), LIMIT)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_cut_body_is_refused_or_lacks_nothing(encoder: Encoder) -> None:
+def test_a_cut_body_is_refused_or_lacks_nothing(encoder: bytes) -> None:
     encoded = ENCODERS[encoder](BODY)
     asked = arrival((b"content-encoding", name(encoder)))
     for at in range(len(encoded)):
@@ -170,13 +169,13 @@ def test_a_cut_body_is_refused_or_lacks_nothing(encoder: Encoder) -> None:
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("junk", [b"", b"\x00", b"{}", b"junk" * 99], ids=["empty", "NUL", "JSON", "junk"])
-def test_what_is_not_so_encoded_is_refused(encoder: Encoder, junk: bytes) -> None:
+def test_what_is_not_so_encoded_is_refused(encoder: bytes, junk: bytes) -> None:
     with pytest.raises(BadRequest):
         read(arrival((b"content-encoding", name(encoder))), junk, LIMIT)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_bomb_ends_at_the_limit(encoder: Encoder) -> None:
+def test_a_bomb_ends_at_the_limit(encoder: bytes) -> None:
     bomb = ENCODERS[encoder](bytes(64 << 20))
 
     with pytest.raises(BodyTooLarge, match=f"larger than {LIMIT} bytes"):
@@ -214,7 +213,7 @@ READ = {
     "no stream": (b'{"model":"a"}', None, "a", False),
     "no model": (b"{}", None, None, False),
     "Azure's path": (b"{}", "path", "path", False),
-    "the body before the path": (b'{"model":"a"}', "path", "a", False),
+    "the path before the body": (b'{"model":"a"}', "path", "path", False),
 }
 
 

@@ -1,6 +1,5 @@
 """Nothing that a user can meet is missing from README.md, and what it says of the house is so."""
 
-import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from relay.endpoints import ENDPOINTS, TEXT
 from relay.errors import RelayError
 from relay.pages import pages
 from relay.record import PUBLIC, Outcome
+from tests.test_architecture import FLOOR
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -120,26 +120,8 @@ def floors() -> dict[str, int]:
     return found
 
 
-def nouns_imported(text: str) -> set[str]:
-    """The modules and packages right below relay that a source imports."""
-    found = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and node.module == "relay":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("relay."):
-            found.add(node.module.split(".")[1])
-    return found - {"__version__"}
-
-
 def test_the_picture_of_the_floors_is_true() -> None:
-    floor = floors()
-    nouns = {path: path.relative_to(ROOT / "relay").parts[0].removesuffix(".py") for path in SOURCES}
-    inside = {path: noun for path, noun in nouns.items() if not noun.startswith("__")}
-
-    assert set(inside.values()) == set(floor)
-    for path, noun in inside.items():
-        above = {other for other in nouns_imported(SOURCES[path]) - {noun} if floor[other] >= floor[noun]}
-        assert set() == above, f"{path.name} of {noun}"
+    assert {room: floor for room, floor in FLOOR.items() if room != "__main__"} == floors()
 
 
 def test_one_version() -> None:

@@ -18,7 +18,8 @@ MODELS = {
     "its own name": (b'{"model" : "real" }', b'{"model" : "real" }', ()),
     "no name": (b'{ "input":[]}', b'{"model":"real", "input":[]}', ("model",)),
     "an escaped name": (b'{"model":"\\u0066ast"}', b'{"model":"real"}', ("model",)),
-    "nulls and unknown fields": (b'{"model":"fast","a":null,"\\u003c":[ ]}', b'{"model":"real","a":null,"\\u003c":[ ]}', ("model",)),
+    "nulls and unknown fields": (b'{"model":"fast","a":null,"\\u003c":[ ]}',
+                                 b'{"model":"real","a":null,"\\u003c":[ ]}', ("model",)),
 }  # fmt: skip
 
 
@@ -53,9 +54,11 @@ USAGE: dict[str, tuple[bytes, Endpoint, bytes | None]] = {
     "not asked for, completions": (STREAM % b"", COMPLETIONS, ASKED),
     "null": (STREAM % (OPTIONS + b"null"), CHAT, STREAM % (OPTIONS + b'{"include_usage":true}')),
     "empty": (STREAM % (OPTIONS + b"{ }"), CHAT, STREAM % (OPTIONS + b'{"include_usage":true }')),
-    "others kept": (STREAM % (OPTIONS + b'{ "x": 1.0}'), CHAT, STREAM % (OPTIONS + b'{"include_usage":true, "x": 1.0}')),
+    "others kept": (STREAM % (OPTIONS + b'{ "x": 1.0}'), CHAT,
+                    STREAM % (OPTIONS + b'{"include_usage":true, "x": 1.0}')),
     "false": (STREAM % (OPTIONS + b'{"include_usage": false}'), CHAT, STREAM % (OPTIONS + b'{"include_usage": true}')),
-    "include null": (STREAM % (OPTIONS + b'{"include_usage":null}'), CHAT, STREAM % (OPTIONS + b'{"include_usage":true}')),
+    "include null": (STREAM % (OPTIONS + b'{"include_usage":null}'), CHAT,
+                     STREAM % (OPTIONS + b'{"include_usage":true}')),
     "asked for": (STREAM % (OPTIONS + b'{"include_usage": true}'), CHAT, None),
     "no stream": (b'{"model":"real","stream":false}', CHAT, None),
     "no stream, but options": (b'{"model":"real","stream_options":7}', CHAT, None),
@@ -112,7 +115,8 @@ def test_parameters_of_the_alias(case: str) -> None:
 
 ANSWERS = {
     "a chat": (b'{"id": "c", "model": "real", "x":1e-7}', b'{"id": "c", "model": "fast", "x":1e-7}'),
-    "a chunk": (b'{"model":"real","choices":[{"delta":{"content":"\\u003c"}}]}', b'{"model":"fast","choices":[{"delta":{"content":"\\u003c"}}]}'),
+    "a chunk": (b'{"model":"real","choices":[{"delta":{"content":"\\u003c"}}]}',
+                b'{"model":"fast","choices":[{"delta":{"content":"\\u003c"}}]}'),
     "a model that is null": (b'{"model":null}', b'{"model":"fast"}'),
     "a responses event": (b'{"type":"response.created", "response":{"id":"r", "model":"real"}}',
                           b'{"type":"response.created", "response":{"id":"r", "model":"fast"}}'),
@@ -145,7 +149,8 @@ def test_an_answer_of_any_depth_is_renamed_or_left() -> None:
     [
         (b'data: {"model": "real"}\n\n', b'data: {"model": "fast"}\n\n'),
         (b'id: 7\r\ndata:{"model":"real"}\r\n\r\n', b'id: 7\r\ndata:{"model":"fast"}\r\n\r\n'),
-        (b'event: response.created\ndata: {"response":{"model":"real"}}\n\n', b'event: response.created\ndata: {"response":{"model":"fast"}}\n\n'),
+        (b'event: response.created\ndata: {"response":{"model":"real"}}\n\n',
+         b'event: response.created\ndata: {"response":{"model":"fast"}}\n\n'),
         (b"data: [DONE]\n\n", b"data: [DONE]\n\n"),
         (b": model\n\n", b": model\n\n"),
         (b'data: "model"\n\n', b'data: "model"\n\n'),

@@ -228,7 +228,7 @@ def tailed(tour: Tour) -> str:
 
 def masked(text: str) -> Sequence[str]:
     """The lines without what differs from run to run."""
-    text = re.sub(r"sk-relay-[\w-]+", "KEY", text)
+    text = re.sub(r"sk-relay-[\w…-]+", "KEY", text)
     text = re.sub(r"^(id +)\S+", r"\1ID", text, flags=re.MULTILINE)
     text = re.sub(r"req_[0-9a-f]{22}", "ID", text)
     text = re.sub(r"\d+", "N", text)

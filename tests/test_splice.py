@@ -28,7 +28,7 @@ CHANGES = st.dictionaries(st.sampled_from(["model", "stream", "temperature", "x2
 def written(value: Any, hand: Random) -> str:
     """`value` as JSON in somebody's own hand: any whitespace between tokens, any character as an escape."""
     if isinstance(value, str):
-        return '"%s"' % "".join(_character(each, hand) for each in value)
+        return f'"{"".join(_character(each, hand) for each in value)}"'
     if isinstance(value, list):
         return f"[{_blank(hand)}{_comma(hand).join(written(part, hand) for part in value)}{_blank(hand)}]"
     if isinstance(value, tuple):
@@ -46,7 +46,7 @@ def _comma(hand: Random) -> str:
 
 
 def _character(character: str, hand: Random) -> str:
-    if character in '"\\' or character < " " or hand.random() < 0.05:  # noqa: PLR2004  # a few escapes more than needed
+    if character in '"\\' or character < " " or hand.random() < 0.05:
         units = character.encode("utf-16-be").hex()
         return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
     return character
@@ -62,7 +62,7 @@ def test_what_is_patched_reads_as_the_original_with_the_changes(members: Any, ch
 
     assert json.loads(body) | {name: json.loads(value) for name, value in raw.items()} == json.loads(patched)
     names = [name for name, _ in json.loads(patched, object_pairs_hook=list)] if patched != b"{}" else []
-    assert {name: 1 for name in changes} == {name: names.count(name) for name in changes}
+    assert [1] * len(changes) == [names.count(name) for name in changes]
 
 
 CERTAIN = st.recursive(
@@ -111,7 +111,7 @@ def test_patch(case: str) -> None:
     assert expected == patch(body, read(body), changes)
 
 
-@pytest.mark.parametrize("name", ["Model", "MODEL", "ſtream", "max_toKens", "N", "Max_Completion_Tokens"])
+@pytest.mark.parametrize("name", ["Model", "MODEL", "\u017ftream", "max_toKens", "N", "Max_Completion_Tokens"])
 def test_a_policy_field_in_another_case_is_refused(name: str) -> None:
     for spelling in (json.dumps({name: 1}), json.dumps({name: 1}, ensure_ascii=False)):
         with pytest.raises(BadRequest, match="lower case") as refused:

@@ -130,10 +130,12 @@ READ: dict[str, tuple[bytes, Usage | None, set[str]]] = {
     "done, CR LF": (b"data: [DONE]\r\n\r\n", None, {"done"}),
     "done with an id": (b"id: 9\ndata: [DONE] \n\n", None, {"done"}),
     "done in the text": (chunk(choices=[{"delta": {"content": "[DONE]"}}]), None, set()),
-    "completed": (sse.event(b'{"type":"response.completed","response":{"usage":{"input_tokens":9}}}'), Usage(9), {"finished"}),
+    "completed": (sse.event(b'{"type":"response.completed","response":{"usage":{"input_tokens":9}}}'),
+        Usage(9), {"finished"}),
     "incomplete": (sse.event(b'{"type": "response.incomplete", "response": {}}'), None, {"finished"}),
     "failed": (sse.event(b'{"type":"response.failed","response":{"error":{"code":"x"}}}'), None, {"finished"}),
-    "an image": (sse.event(b'{"type":"image_generation.completed","usage":{"input_tokens":9}}'), Usage(9), {"finished"}),
+    "an image": (sse.event(b'{"type":"image_generation.completed","usage":{"input_tokens":9}}'),
+        Usage(9), {"finished"}),
     "an image's part": (sse.event(b'{"type":"image_generation.partial_image","b64_json":"aGk="}'), None, set()),
     "created": (sse.event(b'{"type":"response.created","response":{"error":null,"usage":null}}'), None, set()),
     "two lines": (b'data: {"choices":[],\ndata: "usage":{"prompt_tokens":9}}\n\n', Usage(9), {"alone"}),
@@ -177,10 +179,10 @@ def test_the_last_usage_counts_and_a_lie_takes_nothing_back() -> None:
 
 
 WORDS = st.sampled_from(
-    ["", "Hi", "finish_reason", '"finish_reason":null', '"usage":null', '"usage"', "[DONE]", '"error"', "red", "é\n\U0001f98a"]
+    ["", "Hi", "finish_reason", '"finish_reason":null', '"usage":null', '"usage"', "[DONE]", '"error"', "red", "é\n"]
 )  # fmt: skip
 TYPES = st.sampled_from(
-    ["response.completed", "response.failed", "response.incomplete", "response.created", "error", "image_edit.completed", "x"]
+    ["response.completed", "response.failed", "response.incomplete", "error", "image_edit.completed", "x"]
 )  # fmt: skip
 USAGES = st.sampled_from([None, CHAT, RESPONSES, {}, {"prompt_tokens": 0}, {"prompt_tokens": -1}, 7, "usage"])
 CHOICES = st.lists(
@@ -219,7 +221,7 @@ def test_what_is_called_plain_says_nothing(chunks: list[Any], separators: tuple[
 
 
 def test_mere_content_is_plain() -> None:
-    content = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
+    content = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}],"usage":null}\n\n'
 
     assert Meter.plain(content * 3)
     assert not Meter.plain(content + content.replace(b":null}]", b':"stop"}]'))

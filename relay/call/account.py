@@ -6,8 +6,9 @@ upstream's last byte and the record. Whoever sends the last byte settles first.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from urllib.parse import quote
+
+import msgspec
 
 from relay import pricing, redaction
 from relay.ask import Arrival, Ask
@@ -24,8 +25,7 @@ _NO_USAGE = Usage()
 _ERROR = 400  # the first status of an error
 
 
-@dataclass(slots=True)
-class Account:
+class Account(msgspec.Struct):
     """One request's. Times are nanoseconds of the performance counter; 0 means not yet."""
 
     arrival: Arrival
@@ -37,10 +37,10 @@ class Account:
     edits: tuple[str, ...] = ()
     rate: Rate | None = None
     lease: Lease = FREE
-    tries: list[Try] = field(default_factory=list)
+    tries: list[Try] = []
     usage: Usage | None = None
     status: int = 499  # of a client that left before it saw one
-    response: list[bytes] = field(default_factory=list)
+    response: list[bytes] = []
     content_type: str | None = None
     kept: int = 0
     bytes_out: int = 0

@@ -144,7 +144,9 @@ class TimeoutsShape(Shape):
 
 
 class UpstreamShape(Shape):
-    kind: Literal["openai", "azure", "anthropic", "echo"] = Field("openai", description="write openai, azure, anthropic or echo")
+    kind: Literal["openai", "azure", "anthropic", "echo"] = Field(
+        "openai", description="write openai, azure, anthropic or echo"
+    )
     base_url: Annotated[str, AfterValidator(origin)] = Field("", description="write http(s)://host[:port][/path]")
     api_key: Reference | None = Field(None, description=_REFERENCE)
     api_keys: list[Reference] = Field(_UNSET, min_length=1, description=_REFERENCE)

@@ -5,6 +5,7 @@ closes all three. A relayed request that is pipelined behind another is served t
 """
 
 import asyncio
+import logging
 from typing import Any
 
 import httptools
@@ -15,7 +16,7 @@ from uvicorn.server import ServerState
 from relay import call
 from relay.ask import arrive
 from relay.endpoints import match
-from relay.errors import BadRequest, HeadTooLarge, RelayError
+from relay.errors import BadRequest, HeadTooLarge, InternalError, RelayError
 from relay.inbound import guard
 from relay.inbound.turn import Turn, error_answer
 from relay.inbound.watch import Watch
@@ -23,6 +24,7 @@ from relay.inbound.watch import Watch
 _LINGER = 2.0  # seconds in which a refused client may finish sending and read why
 _NEEDED = ("on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete", "shutdown",
            "on_response_complete", "data_received", "connection_lost", "_start_asgi_task")  # fmt: skip
+log = logging.getLogger("relay")
 
 
 def usable() -> bool:
@@ -75,9 +77,7 @@ class RelayProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserCallbackError as wrapped:
-            if not isinstance(wrapped.__context__, RelayError):
-                raise
-            self._refuse(wrapped.__context__)
+            self._refuse(_fault(wrapped))
         except httptools.HttpParserError:
             self._refuse(BadRequest("The request is not valid HTTP/1.1."))
         except httptools.HttpParserUpgrade:
@@ -209,3 +209,11 @@ class RelayProtocol(HttpToolsProtocol):
         else:
             return False
         return True
+
+
+def _fault(wrapped: httptools.HttpParserCallbackError) -> RelayError:
+    """What was raised in a callback of the parser; anything but a refusal is a fault of ours."""
+    if isinstance(wrapped.__context__, RelayError):
+        return wrapped.__context__
+    log.error("a request's head could not be handled", exc_info=wrapped.__context__)
+    return InternalError("The relay failed to handle this request; its log has the details.")

@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from relay import ask as asking
 from relay import call, splice, sse
@@ -22,7 +23,9 @@ def question(relay: call.Relay, account: Account, body: bytes) -> bytes:
 
     Raises BadRequest, UnsupportedMedia, BodyTooLarge.
     """
-    body = asking.plain(body, account.arrival.head, relay.max_body) or b"{}"
+    head = account.arrival.head
+    body = asking.plain(body, head, relay.max_body) or b"{}"
+    account.arrival = replace(account.arrival, head=replace(head, encoding=b""))  # decoded once is enough
     fields = splice.read(body)
     changes = {"stream": b"true"}
     if "messages" not in fields:

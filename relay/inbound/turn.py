@@ -141,9 +141,7 @@ class Turn:
 
     def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
         """See Sink."""
-        pieces = [STATUS_LINE[status]]
-        for name, value in (*self._dates, *headers):
-            pieces += (name, b": ", value, b"\r\n")
+        pieces = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in (*self._dates, *headers)]]
         if length is not None:
             self._chunks = False
             pieces.append(b"content-length: %d\r\n" % length)

@@ -8,7 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from relay.ask import Arrival, Ask
+import msgspec
+
+from relay.ask import FORWARDED, Arrival, Ask
 from relay.edits import Edited, edit
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError
 from relay.exchange import Drained, Engine, Header, Reply, Request, Take
@@ -32,10 +34,14 @@ class Upstream:
     engine: Engine = field(repr=False)
     headers: tuple[Header, ...] = field(default=(), repr=False)
     refuse_usage: set[str] = field(default_factory=set, repr=False)
+    # The caller's headers that the configuration replaces: mostly none, so a request looks at one empty set.
+    replaced: frozenset[bytes] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "replaced", FORWARDED.intersection(name for name, _ in self.headers))
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """An answer whose head is in, and what was sent to get it."""
 
     reply: Reply
@@ -60,15 +66,19 @@ async def open_first(
         answer = await gather(reply)
         if not any(word in answer for word in _USAGE_OPTION):
             return Opened(Gathered(reply, answer), target, edited)
-        upstream.refuse_usage.add(target.model)
         edited = edit(ask, arrival.endpoint, plan.alias, target, may_ask_usage=False)
         reply = await _try(upstream, target, _request(upstream, arrival, edited.body), tries)
+        if reply.status != _BAD_REQUEST:  # else it was the caller's own option that was refused
+            upstream.refuse_usage.add(target.model)
     return Opened(reply, target, edited)
 
 
 def _request(upstream: Upstream, arrival: Arrival, body: bytes) -> Request:
     query = _forwarded_query(arrival.query) if arrival.query else b""
-    return Request(b"POST", arrival.endpoint.path + query, (*upstream.headers, *arrival.head.forwarded), body)
+    forwarded = arrival.head.forwarded
+    if upstream.replaced:
+        forwarded = tuple(header for header in forwarded if header[0] not in upstream.replaced)
+    return Request(b"POST", arrival.endpoint.path + query, (*upstream.headers, *forwarded), body)
 
 
 def _forwarded_query(query: bytes) -> bytes:

@@ -33,13 +33,15 @@ T = TypeVar("T")
 class HttpxEngine:
     """The engine (relay.exchange.Engine) over `client`, of which only the transport is used: it adds no header."""
 
-    def __init__(self, name: str, base_url: str, timeouts: Timeouts, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self, name: str, base_url: str, timeouts: Timeouts, client: httpx.AsyncClient, max_connections: int = 1000
+    ) -> None:
         self._name = name
         self._base = httpx.URL(base_url)
         self._path = self._base.raw_path.rstrip(b"/")
         self._timeouts = timeouts
         self._client = client
-        self._tasks = _Tasks(name)
+        self._tasks = _Tasks(name, max_connections)
 
     @classmethod
     def of(cls, spec: config.Upstream) -> Self:
@@ -54,9 +56,10 @@ class HttpxEngine:
             trust_env=False,
             follow_redirects=False,
             http2=find_spec("h2") is not None,
-            limits=httpx.Limits(max_connections=spec.max_connections, keepalive_expiry=_IDLE_MAX),
+            # The engine counts for itself: httpcore loses a place when who waits for one is cancelled.
+            limits=httpx.Limits(keepalive_expiry=_IDLE_MAX),
         )
-        return cls(spec.name, spec.base_url, spec.timeouts, client)
+        return cls(spec.name, spec.base_url, spec.timeouts, client, spec.max_connections)
 
     async def open(self, request: Request) -> "HttpxReply":
         """See relay.exchange.Engine."""
@@ -76,6 +79,7 @@ class HttpxEngine:
 
     async def _sent(self, request: Request, course: "_Course") -> httpx.Response:
         """The response whose head is in."""
+        await self._tasks.place(self._timeouts.connect)
         try:
             with _wall(course):
                 async with asyncio.timeout_at(course.whole()) as course.deadline:
@@ -85,6 +89,7 @@ class HttpxEngine:
         except BaseException:
             if course.stream is not None and course.sent_at is None:
                 await course.stream.aclose()  # httpcore loses it when it is cut off in the middle of TLS or CONNECT
+            self._tasks.places.release()
             raise
         course.response = response
         if response.status_code == _SWITCHING:
@@ -215,10 +220,15 @@ class _Course:
 
 
 class _Tasks:
-    """What runs for one engine. httpcore cleans up with awaits, which nobody may cut short: so it does this alone."""
+    """What runs for one engine, and how much of it at once.
 
-    def __init__(self, name: str) -> None:
+    httpcore cleans up with awaits, which nobody may cut short: so it does everything in tasks of its own.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
         self._name = name
+        self._most = most
+        self.places = asyncio.Semaphore(most)
         self._running: set[asyncio.Task[Any]] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -236,11 +246,25 @@ class _Tasks:
             raise
 
     def end(self, response: httpx.Response) -> asyncio.Task[None]:
-        """Give a response's connection back if it is over, else close it."""
+        """Give a response's connection back if it is over, else close it; its place is free then."""
         task = asyncio.create_task(response.aclose())
         self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        self.places.release()
+
+    async def place(self, patience: float) -> None:
+        """Wait for one of the places, which `end` frees. Raises Overloaded when `patience` seconds are over."""
+        try:
+            async with asyncio.timeout(patience):
+                await self.places.acquire()
+        except TimeoutError as fault:
+            raise Overloaded(
+                f"All {self._most} connections to upstream {self._name!r} are busy.", retry_after=1
+            ) from fault
 
     async def stop(self) -> None:
         for task in self._running:

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from relay.errors import SetupFault, UpstreamError
 
 _CONNECT_ANSWER_MAX = 16_384  # bytes of head that a proxy may answer a CONNECT with
+_HANG_UP_WITHIN = 1.0  # seconds that a connection nobody waits for any more may take to come about
 _CONNECT_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 
 
@@ -75,38 +76,20 @@ def trust(origin: Origin) -> ssl.SSLContext | None:
 
 
 async def connect(origin: Origin, context: ssl.SSLContext | None, protocol: asyncio.Protocol) -> None:
-    """Connect `protocol`, by TLS where there is a `context`.
+    """Connect `protocol`, by TLS where there is a `context`, through the proxy where there is one.
 
     Raises OSError (refused, unknown name, a bad certificate), UpstreamError (the proxy refused).
     """
     loop = asyncio.get_running_loop()
-    if origin.proxy is not None:
-        await _tunnel(loop, origin, context, protocol)
-        return
-    # All addresses of a name are tried, the next one 250 ms after the last (RFC 8305).
-    await loop.create_connection(
-        lambda: protocol,
-        origin.host,
-        origin.port,
-        ssl=context,
-        server_hostname=origin.host if context else None,
-        happy_eyeballs_delay=0.25,
-    )
-
-
-async def _tunnel(
-    loop: asyncio.AbstractEventLoop, origin: Origin, context: ssl.SSLContext | None, protocol: asyncio.Protocol
-) -> None:
-    """CONNECT through the proxy, then TLS inside it. A plain http origin is tunnelled too: one way for both."""
-    proxy = urlsplit(origin.proxy or "")
-    transport: asyncio.Transport
-    transport, answer = await loop.create_connection(
-        lambda: _ConnectAnswer(loop), proxy.hostname or "", proxy.port or 8080
-    )
+    proxy = urlsplit(origin.proxy) if origin.proxy else None
+    place = (proxy.hostname or "", proxy.port or 8080) if proxy else (origin.host, origin.port)
+    transport, answer = await _dialled(loop, *place)
     try:
-        transport.write(_connect_request(origin, proxy))
-        await answer.over
-        _check(bytes(answer.head), proxy)
+        if proxy is not None:  # to http origins too: one way for both
+            transport.write(_connect_request(origin, proxy))
+            await answer.over
+            _check(bytes(answer.head), proxy)
+        _ensure_open(transport, origin)
         if context is not None:
             transport = await _encrypted(loop, transport, protocol, context, origin)
     except BaseException:
@@ -114,6 +97,33 @@ async def _tunnel(
         raise
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
+
+
+def _ensure_open(transport: asyncio.Transport, origin: Origin) -> None:
+    if transport.is_closing():
+        raise UpstreamError(f"Upstream {origin.name!r} closed the connection before it answered.")
+
+
+async def _dialled(loop: asyncio.AbstractEventLoop, host: str, port: int) -> "tuple[asyncio.Transport, _ConnectAnswer]":
+    """A connection, not yet talked on. All addresses of a name are tried, the next 250 ms after the last (RFC 8305).
+
+    Cancelled, it leaves the dialling a moment to be closed in order: asyncio's race of the addresses loses a socket
+    that has won when it is cancelled just then.
+    """
+    dialling = loop.create_task(
+        loop.create_connection(lambda: _ConnectAnswer(loop), host, port, happy_eyeballs_delay=0.25)
+    )
+    try:
+        return await asyncio.shield(dialling)
+    except asyncio.CancelledError:
+        dialling.add_done_callback(_hang_up)
+        loop.call_later(_HANG_UP_WITHIN, dialling.cancel)
+        raise
+
+
+def _hang_up(dialling: "asyncio.Task[tuple[asyncio.Transport, _ConnectAnswer]]") -> None:
+    if not dialling.cancelled() and dialling.exception() is None:
+        dialling.result()[0].abort()
 
 
 class _ConnectAnswer(asyncio.Protocol):

@@ -63,10 +63,8 @@ class Wire:
 
     def _prefix(self, request: Request) -> bytes:
         """The head of the request up to its framing headers."""
-        pieces = [request.method, b" ", self._path, request.target, self._fixed]
-        for name, value in request.headers:
-            pieces += (name, b": ", value, b"\r\n")
-        return b"".join(pieces)
+        lines = [b"%b: %b\r\n" % header for header in request.headers]
+        return b"".join((request.method, b" ", self._path, request.target, self._fixed, *lines))
 
     # --- connections
 

@@ -18,7 +18,6 @@ from tests.upstream import Upstream, response
 NARROW_KEY = "sk-test-narrow-60f1b2c8d94a7e53"
 NOBODY = "http://127.0.0.1:1/v1"  # nothing listens there
 T = TypeVar("T")
-U = TypeVar("U")
 Client = OpenAI | AsyncOpenAI
 
 
@@ -81,7 +80,7 @@ async def client(relay: RelayProcess, request: pytest.FixtureRequest) -> AsyncIt
             yield waiting
 
 
-async def settled(answer: T | Awaitable[U]) -> T | U:
+async def settled(answer: T | Awaitable[T]) -> T:
     """What either client answers."""
     return await answer if isinstance(answer, Awaitable) else answer
 
@@ -91,6 +90,11 @@ async def every(items: Iterable[T] | AsyncIterable[T]) -> list[T]:
     if isinstance(items, AsyncIterable):
         return [item async for item in items]
     return list(items)
+
+
+async def streamed(answer: Any) -> list[Any]:
+    """The chunks or events of either client's answer to `stream=True`."""
+    return await every(await settled(answer))
 
 
 async def opened(
@@ -120,8 +124,7 @@ async def test_several_choices(client: Client) -> None:
 
 
 async def test_chat_stream(client: Client) -> None:
-    stream = await settled(client.chat.completions.create(model="echo", messages=user("one two three"), stream=True))
-    chunks = await every(stream)
+    chunks = await streamed(client.chat.completions.create(model="echo", messages=user("one two three"), stream=True))
 
     assert "one two three" == "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert "stop" == chunks[-1].choices[0].finish_reason
@@ -129,12 +132,11 @@ async def test_chat_stream(client: Client) -> None:
 
 
 async def test_chat_stream_with_usage(client: Client) -> None:
-    stream = await settled(
+    *chunks, last = await streamed(
         client.chat.completions.create(
             model="echo", messages=user("one two"), stream=True, stream_options={"include_usage": True}
         )
     )
-    *chunks, last = await every(stream)
 
     assert [None] * len(chunks) == [chunk.usage for chunk in chunks]
     assert [] == last.choices
@@ -223,10 +225,10 @@ async def test_embeddings(client: Client) -> None:
 
 async def test_completions(client: Client) -> None:
     answer = await settled(client.completions.create(model="echo", prompt=["one two", "three"]))
-    stream = await settled(client.completions.create(model="echo", prompt="one two", stream=True))
+    chunks = await streamed(client.completions.create(model="echo", prompt="one two", stream=True))
 
     assert ["one two", "three"] == [each.text for each in answer.choices]
-    assert "one two" == "".join(chunk.choices[0].text for chunk in await every(stream))
+    assert "one two" == "".join(chunk.choices[0].text for chunk in chunks)
 
 
 async def test_responses(client: Client) -> None:
@@ -238,7 +240,7 @@ async def test_responses(client: Client) -> None:
 
 
 async def test_responses_stream(client: Client) -> None:
-    events = await every(await settled(client.responses.create(model="echo", input="one two", stream=True)))
+    events = await streamed(client.responses.create(model="echo", input="one two", stream=True))
 
     assert list(range(len(events))) == [event.sequence_number for event in events]
     assert ("response.created", "response.completed") == (events[0].type, events[-1].type)
@@ -311,9 +313,8 @@ async def test_every_request_is_logged(relay: RelayProcess, client: Client, stre
         (client.responses.create, {"input": "one two"}),
     ]
     for create, said in asks:
-        answer = await settled(create(model="alias", stream=stream, **said))
-        if stream:
-            await every(answer)
+        answer = create(model="alias", stream=stream, **said)
+        await (streamed(answer) if stream else settled(answer))
 
     rows = relay.log()
     names = ("endpoint", "model", "stream", "outcome", "input_tokens", "output_tokens")

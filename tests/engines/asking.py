@@ -1,7 +1,7 @@
 """What a caller does with an engine: a request, and a taker that keeps what it is given."""
 
 import asyncio
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 
 from relay.exchange import Engine, Header, Reply, Request
 
@@ -50,3 +50,9 @@ async def pumped(reply: Reply) -> bytes:
 async def fetched(engine: Engine, request: Request | None = None) -> tuple[int, bytes]:
     reply = await engine.open(request or post())
     return reply.status, await pumped(reply)
+
+
+async def until(found: Callable[[], object]) -> None:
+    """Wait for what the other side sees: it has no event for everything."""
+    while not found():  # noqa: ASYNC110  # see above
+        await asyncio.sleep(0.001)

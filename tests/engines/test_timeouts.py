@@ -47,7 +47,7 @@ async def test_connect_is_also_the_time_for_tls(build: Build) -> None:
 
     async with peer(script) as server:
         engine = build(server.url.replace("http:", "https:"), timeouts=Timeouts(connect=SHORT))
-        with pytest.raises(UpstreamTimeout, match="could not be connected to within"):
+        with pytest.raises(UpstreamTimeout, match=r"could not be connected to within"):
             await engine.open(post())
         await server.talks[0].gone.wait()
 
@@ -103,17 +103,26 @@ async def test_total(build: Build) -> None:
 
 async def test_total_counts_before_the_answer_too(build: Build) -> None:
     async with peer(stuck()) as server:
-        with pytest.raises(UpstreamTimeout, match="took longer than 0.2 seconds in all"):
+        with pytest.raises(UpstreamTimeout, match=r"took longer than 0.2 seconds in all"):
             await build(server.url, timeouts=Timeouts(total=SHORT)).open(post())
 
 
 async def test_a_taker_that_holds_on_is_not_the_upstreams_silence(build: Build) -> None:
-    async with peer(stuck(CHUNKED + chunk(b"so far"), b"0\r\n\r\n")) as server:
+    go = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(CHUNKED + chunk(b"so far"))
+        await go.wait()
+        await talk.send(b"0\r\n\r\n")
+
+    async with peer(script) as server:
         reply = await build(server.url, timeouts=Timeouts(idle=SHORT)).open(post())
         taker = Taker(hold=True)
         pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
         await taker.held.wait()
         await asyncio.sleep(SHORT * 3)
         taker.go.set()
+        go.set()
         await pumping
     assert (b"so far", 1) == (taker.body, taker.lasts)

@@ -97,7 +97,7 @@ def test_models_are_listed_from_the_configuration(relay: RelayProcess) -> None:
     listed = relay.ask(method="GET", path="/v1/models")
 
     assert (200, "list") == (listed.status, listed.json()["object"])
-    assert ["fast", "a/b:c"] == [entry["id"] for entry in listed.json()["data"]]
+    assert ["fast", "a/b:c"] == [entry["id"] for entry in listed.json()["data"] if entry["id"] != "echo"]
     assert all({"id", "object", "created", "owned_by"} <= entry.keys() for entry in listed.json()["data"])
     one = relay.ask(method="GET", path="/v1/models/a/b:c")
     assert (200, "a/b:c") == (one.status, one.json()["id"])

@@ -1,0 +1,168 @@
+"""One request's notes, and the one record that is made of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from relay.call.account import Account
+from relay.counters import MemoryCounters
+from relay.journal import Journal, frames
+from relay.keys import Key
+from relay.pricing import Rate
+from relay.record import BODY_KEPT, Entry, Keep
+from relay.routing import Target
+from relay.usage import Usage
+from tests.requests import arrival, ask
+
+RATE = Rate(150_000, 600_000, 75_000)
+BODY = b'{"model":"fast","messages":[{"role":"user","content":"hello"}]}'
+
+
+def entries(journal: Journal) -> list[Entry]:
+    return [entry for _, entry in frames(journal.current)]
+
+
+def test_it_is_settled_once(tmp_path: Path) -> None:
+    counters, key = MemoryCounters(), Key(id="k", name="ci", digest=b"", concurrency=1)
+    account = Account(arrival(), Journal(tmp_path), key, lease=counters.admit(key, 0.0))
+
+    account.settle("client_disconnect", "the client left")
+    account.settle("ok")
+
+    assert ["client_disconnect"] == [entry.record.outcome for entry in entries(account.journal)]
+    counters.admit(key, 0.0)
+
+
+def test_a_request_that_came_to_nothing(tmp_path: Path) -> None:
+    account = Account(arrival(), Journal(tmp_path))
+
+    account.settle("refused", "no")
+
+    ((record, request, response),) = entries(account.journal)
+    assert ("refused", "no", 499, 0, None) == (
+        *(record.outcome, record.error, record.status, record.bytes_out, record.ttft_ms),
+    )
+    assert (None, None, None, None, False, "none") == (
+        *(record.key, record.alias, record.upstream, record.model, record.stream, record.usage_source),
+    )
+    assert (None, None, None) == (record.input_tokens, record.output_tokens, record.cost_nano)
+    assert (None, None) == (request, response)
+
+
+def test_a_request_that_was_answered(tmp_path: Path) -> None:
+    key = Key(id="k", name="ci", digest=b"")
+    account = Account(arrival((b"x-relay-tags", b"a,b"), (b"user-agent", b"curl")), Journal(tmp_path), key, "full")
+    account.ask = ask(BODY)
+    account.target, account.rate, account.edits = Target("up", "real"), RATE, ("model",)
+    account.usage, account.status = Usage(1000, 500, 200, 0), 200
+    account.sends(b'{"a":')
+    account.sends(b"1}")
+
+    account.settle("ok")
+
+    ((record, request, response),) = entries(account.journal)
+    assert ("ci", "fast", "up", "real", "/v1/chat/completions", False) == (
+        *(record.key, record.alias, record.upstream, record.model, record.endpoint, record.stream),
+    )
+    assert (1000, 500, 200, 0, 435_000, "upstream") == (
+        *(record.input_tokens, record.output_tokens, record.cached_tokens, record.reasoning_tokens),
+        *(record.cost_nano, record.usage_source),
+    )
+    assert (8 - 1, ("a", "b"), ("model",), "127.0.0.1 curl") == (
+        *(record.bytes_out, record.tags, record.edits, record.client),
+    )
+    assert 0 <= (record.ttft_ms or -1.0) <= record.duration_ms
+    assert (BODY, b'{"a":1}') == (request, response)
+
+
+def test_time_spent_at_the_upstream_is_no_overhead(tmp_path: Path) -> None:
+    account = Account(arrival(), Journal(tmp_path))
+    began = account.arrival.began
+    account.ready_at, account.asked_at, account.last_at = began, began + 2_000_000, began + 10**15
+
+    account.settle("ok")
+
+    assert entries(account.journal)[0].record.overhead_us < 2000
+
+
+@pytest.mark.parametrize(
+    ("rate", "usage", "cost"),
+    [
+        (None, Usage(1, 1), None),
+        (RATE, None, None),
+        (RATE, Usage(1, None), None),
+        (RATE, Usage(None, 1), None),
+        (RATE, Usage(0, 0), 0),
+        (RATE, Usage(1, 1), 750),
+    ],
+)
+def test_an_unknown_cost_is_none(tmp_path: Path, rate: Rate | None, usage: Usage | None, cost: int | None) -> None:
+    assert cost == Account(arrival(), Journal(tmp_path), rate=rate, usage=usage).cost
+
+
+KEPT: dict[Keep, tuple[bytes | None, bytes | None]] = {
+    "full": (BODY, b'{"id":"c","text":"secret"}'),
+    "redacted": (BODY.replace(b"hello", b"[5 chars]"), b'{"id":"c","text":"[6 chars]"}'),
+    "none": (None, None),
+}
+
+
+@pytest.mark.parametrize("keep", KEPT)
+def test_what_is_kept_of_the_bodies(tmp_path: Path, keep: Keep) -> None:
+    account = Account(arrival(), Journal(tmp_path), keep=keep, ask=ask(BODY), status=200)
+    account.sends(b'{"id":"c","text":"secret"}')
+
+    account.settle("ok")
+
+    ((_, request, response),) = entries(account.journal)
+    assert KEPT[keep] == (request, response)
+
+
+def test_a_streams_words_are_redacted_event_by_event(tmp_path: Path) -> None:
+    account = Account(arrival(), Journal(tmp_path), keep="redacted", ask=ask(BODY), status=200)
+    account.content_type = "text/event-stream; charset=utf-8"
+    account.sends(b'data: {"text":"secret"}\n\n')
+
+    account.settle("ok")
+
+    assert b"secret" not in (entries(account.journal)[0].response or b"secret")
+
+
+def test_no_more_is_held_of_a_long_answer_than_is_kept(tmp_path: Path) -> None:
+    account = Account(arrival(), Journal(tmp_path), keep="full", ask=ask(BODY), status=200)
+    for _ in range(64):
+        account.sends(bytes(BODY_KEPT // 8))
+
+    assert BODY_KEPT < sum(map(len, account.response)) <= BODY_KEPT + BODY_KEPT // 8
+    assert 8 * BODY_KEPT == account.bytes_out
+
+
+def test_no_credential_is_left_in_an_error(tmp_path: Path) -> None:
+    said = "Incorrect API key provided: sk-proj-abcdefgh"
+    account = Account(arrival(), Journal(tmp_path), keep="full", ask=ask(BODY), status=400)
+    account.sends(json.dumps({"error": {"message": said}}).encode())
+
+    account.settle("upstream_error", said)
+
+    ((record, _, response),) = entries(account.journal)
+    assert "Incorrect API key provided: sk-***" == record.error
+    assert b"abcdefgh" not in (response or b"abcdefgh")
+
+
+def test_the_marks_grow_with_what_is_known(tmp_path: Path) -> None:
+    account = Account(arrival(), Journal(tmp_path))
+    before = account.marks()
+    account.target = Target("up", "real")
+
+    assert [(b"x-relay-id", account.arrival.id.encode())] == before
+    assert [*before, (b"x-relay-upstream", b"up"), (b"x-relay-model", b"real"), (b"x-relay-attempts", b"0")] == (
+        account.marks()
+    )
+
+
+@pytest.mark.parametrize("name", ["a\r\nset-cookie: b", "a\nb", "a\x00", "a\x7f", "a\u2028b"])
+def test_a_models_name_stays_within_its_header(tmp_path: Path, name: str) -> None:
+    account = Account(arrival(), Journal(tmp_path), target=Target("up", name))
+
+    assert all(byte >= 0x20 and byte != 0x7F for _, value in account.marks() for byte in value)

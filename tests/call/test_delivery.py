@@ -1,0 +1,435 @@
+"""Every end of an answer: what the client gets, what the record says, and which of the two comes first."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.call.account import Account
+from relay.call.delivery import Delivery, deliver
+from relay.edits import Edited
+from relay.endpoints import Endpoint
+from relay.errors import Overloaded, RelayError, UpstreamError, UpstreamTimeout
+from relay.exchange import Drained, Header, Take
+from relay.journal import Journal, frames
+from relay.pricing import Rate
+from relay.record import Record
+from relay.routing import Target
+from relay.upstream.door import Opened
+from tests.requests import CHAT, EMBEDDINGS, RESPONSES, arrival, ask
+from tests.sink import KeptSink
+
+EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+JSON = (b"content-type", b"application/json")
+TARGET = Target("up", "real")
+
+
+@dataclass
+class Answer:
+    """A Reply of which the test plays the pieces itself."""
+
+    status: int
+    headers: Sequence[Header]
+    reused: bool = False
+    connect_ms: float | None = None
+
+    async def pump(self, take: Take, drained: Drained) -> None:
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        raise NotImplementedError
+
+
+class World:
+    """One answer under way: a delivery, its account, its sink, and the journal behind them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *headers: Header,
+        status: int = 200,
+        endpoint: Endpoint = CHAT,
+        asks_usage: bool = False,
+        alias: str | None = None,
+        rate: Rate | None = None,
+    ) -> None:
+        self.journal = Journal(folder)
+        self.recorded_at_end: list[Record] = []
+        self.sink = KeptSink(on_end=lambda: self.recorded_at_end.extend(self.records()))
+        self.account = Account(arrival(endpoint=endpoint), self.journal, keep="full", target=TARGET, rate=rate)
+        self.account.ask = ask(b'{"model":"fast"}')
+        opened = Opened(Answer(status, headers), TARGET, Edited(b"", (), asks_usage))
+        self.delivery: Delivery = deliver(self.account, opened, self.sink, alias)
+
+    def records(self) -> list[Record]:
+        return [entry.record for _, entry in frames(self.journal.current)]
+
+    def kept(self) -> bytes | None:
+        return [entry.response for _, entry in frames(self.journal.current)][-1]
+
+    def play(self, pieces: Sequence[bytes], fault: RelayError | None = None) -> None:
+        """All pieces; then the end, or the fault that comes in its place."""
+        for piece in pieces[:-1] if fault is None else pieces:
+            self.delivery.take(piece, False)
+        if fault is None:
+            self.delivery.take(pieces[-1] if pieces else b"", True)
+        else:
+            assert self.delivery.fail(fault)
+
+
+def chunk(**fields: Any) -> bytes:
+    return (
+        b"data: %s\n\n"
+        % json.dumps({"id": "c", "model": "real", **fields}, separators=(",", ":"), ensure_ascii=False).encode()
+    )
+
+
+FIRST = chunk(choices=[{"index": 0, "delta": {"content": "你好"}, "finish_reason": None}])
+FINISH = chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+USED = {"prompt_tokens": 9, "completion_tokens": 12}
+USAGE = chunk(choices=[], usage=USED)
+FAULT = b'{"error":{"message":"flex capacity","type":"server_error","param":null,"code":503}}'
+ERROR = b"data: %s\n\n" % FAULT
+DONE = b"data: [DONE]\n\n"
+PING = b": ping\n\n"
+WINDOWS = (FIRST + FINISH + DONE).replace(b"\n", b"\r\n")
+CUT = UpstreamError("The connection broke.")
+LATE = UpstreamTimeout("Nothing came for 2 s.")
+
+# The pieces, the fault that ends them if one does; what goes through before an error event of ours, whether there is
+# one, and the outcome.
+ENDS: dict[str, tuple[list[bytes], RelayError | None, bytes, bool, str]] = {
+    "done": ([FIRST, FINISH + DONE], None, FIRST + FINISH + DONE, False, "ok"),
+    "done, end later": ([FIRST + FINISH + DONE, b""], None, FIRST + FINISH + DONE, False, "ok"),
+    "done, then cut": ([FIRST + FINISH + DONE], CUT, FIRST + FINISH + DONE, False, "ok"),
+    "done without a finish": ([FIRST + DONE], None, FIRST + DONE, False, "ok"),
+    "done but for its end": ([FIRST, b"data: [DONE]"], None, FIRST + DONE, False, "ok"),
+    "done but for half its end": ([FIRST, b"data: [DONE]\r\n"], None, FIRST + DONE, False, "ok"),
+    "finish without done": ([FIRST, FINISH], None, FIRST + FINISH, False, "ok"),
+    "finish but for its end": ([FIRST, FINISH[:-2]], None, FIRST + FINISH, False, "ok"),
+    "finish, then cut": ([FIRST + FINISH], CUT, FIRST + FINISH, True, "upstream_error"),
+    "neither": ([FIRST, b""], None, FIRST, True, "incomplete"),
+    "neither, at once": ([FIRST], None, FIRST, True, "incomplete"),
+    "cut": ([FIRST], CUT, FIRST, True, "upstream_error"),
+    "cut in an event": ([FIRST, FIRST[:9]], CUT, FIRST, True, "upstream_error"),
+    "cut in a character": ([FIRST, FIRST + FIRST.partition(b"\xbd")[0]], CUT, FIRST * 2, True, "upstream_error"),
+    "stalled": ([FIRST], LATE, FIRST, True, "upstream_timeout"),
+    "shut down": ([FIRST], Overloaded("The relay is shutting down."), FIRST, True, "refused"),
+    "error later": ([FIRST, ERROR, b""], None, FIRST + ERROR, False, "upstream_error"),
+    "error later, then done": ([FIRST, ERROR + DONE], None, FIRST + ERROR + DONE, False, "upstream_error"),
+    "raw error at the end": ([FIRST, FAULT, b""], None, FIRST + ERROR, False, "upstream_error"),
+    "raw error with line ends": ([FIRST, b"\n" + FAULT + b"\r\n"], None, FIRST + ERROR, False, "upstream_error"),
+    "raw error, torn": ([FIRST, FAULT[:-1]], None, FIRST, True, "incomplete"),
+    "torn tail": ([FIRST, FIRST[:20]], None, FIRST, True, "incomplete"),
+    "torn tail behind a finish": ([FIRST + FINISH, FIRST[:20]], None, FIRST + FINISH, False, "ok"),
+    "a comment at the end": ([FIRST + FINISH + DONE, b": bye"], None, FIRST + FINISH + DONE, False, "ok"),
+    "only a comment": ([PING, b""], None, PING, True, "incomplete"),
+    "byte order mark": ([b"\xef\xbb", b"\xbf" + FIRST + DONE], None, FIRST + DONE, False, "ok"),
+    "CR LF": ([WINDOWS], None, WINDOWS, False, "ok"),
+    "byte by byte": ([bytes([byte]) for byte in FIRST + FINISH + DONE], None, FIRST + FINISH + DONE, False, "ok"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_every_end_of_a_stream(tmp_path: Path, case: str) -> None:
+    pieces, fault, passed, breaks, outcome = ENDS[case]
+    world = World(tmp_path, EVENTS)
+
+    world.play(pieces, fault)
+
+    assert passed == world.sink.body[: len(passed)]
+    own = world.sink.body[len(passed) :]
+    if breaks:
+        assert own.startswith(b'data: {"error":')
+        assert own.endswith(b"}\n\n")
+        assert 1 == own.count(b"data:")
+        assert world.account.arrival.id in json.loads(own[6:])["error"]["message"]
+    assert breaks == bool(own)
+    assert world.sink.ended
+    (record,) = world.records()
+    assert (outcome, 200, len(world.sink.body)) == (record.outcome, record.status, record.bytes_out)
+    assert (outcome == "ok") == (record.error is None)
+    assert [record] == world.recorded_at_end
+    assert world.sink.body == world.kept()
+
+
+def test_what_completes_a_stream_is_recorded_before_it_is_sent(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS)
+    world.play([FIRST, FINISH + DONE, b""])
+
+    assert world.records() == world.recorded_at_end
+
+    done = World(tmp_path / "done", EVENTS)
+    done.delivery.take(FIRST + DONE, False)
+
+    assert ["ok"] == [record.outcome for record in done.records()]
+    assert not done.sink.ended
+
+
+def test_what_comes_after_done_passes_too(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS)
+
+    world.play([FIRST + DONE, PING, b""])
+
+    assert (FIRST + DONE + PING, 1) == (world.sink.body, len(world.records()))
+
+
+def test_the_head_of_a_stream(tmp_path: Path) -> None:
+    passed = [(b"x-request-id", b"up-1"), (b"x-ratelimit-limit-requests", b"9"), (b"openai-version", b"2020-10-01")]
+    dropped = [(b"set-cookie", b"a"), (b"server", b"x"), (b"content-length", b"9"), (b"transfer-encoding", b"chunked"),
+               (b"cache-control", b"public"), (b"connection", b"close"), (b"date", b"now")]  # fmt: skip
+    world = World(tmp_path, EVENTS, *dropped, *passed)
+
+    world.play([FIRST + DONE])
+
+    expected = {
+        b"x-relay-id": world.account.arrival.id.encode(),
+        b"x-relay-upstream": b"up",
+        b"x-relay-model": b"real",
+        b"x-relay-attempts": b"0",
+        b"cache-control": b"no-cache, no-transform",
+        b"x-accel-buffering": b"no",
+        **dict([EVENTS, *passed]),
+    }
+    assert expected == dict(world.sink.headers)
+    assert len(expected) == len(world.sink.headers)
+    assert (200, None) == (world.sink.status, world.sink.length)
+
+
+FIRST_ERRORS = {
+    "an error": (FAULT, 503, "flex capacity"),
+    "no status": (b'{"error":{"message":"no","code":"bad"}}', 502, "no"),
+    "a strange status": (b'{"error":{"message":"no","code":200}}', 502, "no"),
+    "in words": (b'{"error":"overloaded"}', 502, "The upstream's stream began with an error."),
+    "an error event": (b'{"type":"error","code":"x","message":"no"}', 502, "no"),
+    "with choices": (b'{"choices":[],"error":{"message":"no","code":429}}', 429, "no"),
+}
+
+
+@pytest.mark.parametrize("case", FIRST_ERRORS)
+@pytest.mark.parametrize("before", [b"", PING], ids=["first", "behind a comment"])
+def test_an_error_as_the_first_event_is_a_real_error(tmp_path: Path, case: str, before: bytes) -> None:
+    data, status, message = FIRST_ERRORS[case]
+    world = World(tmp_path, EVENTS)
+
+    assert world.delivery.take(before + b"data: %s\n\n" % data, False)
+    with pytest.raises(UpstreamError) as fault:
+        asyncio.run(world.delivery.drained())
+
+    assert (status, message) == (fault.value.status, fault.value.message)
+    assert not world.delivery.fail(fault.value)
+    assert (0, b"", []) == (world.sink.status, world.sink.body, world.records())
+
+
+def test_before_the_first_event_a_fault_is_a_real_error(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS)
+    world.delivery.take(FIRST[:20], False)
+
+    assert not world.delivery.fail(CUT)
+    assert 0 == world.sink.status
+
+
+LAST = {
+    "completed": (b'{"type":"response.completed","response":{"usage":{"input_tokens":9}}}', False, "ok"),
+    "incomplete": (b'{"type":"response.incomplete"}', False, "ok"),
+    "failed": (b'{"type":"response.failed","response":{"error":{"code":"x"}}}', False, "ok"),
+    "neither": (b'{"type":"response.output_text.delta","delta":"a"}', True, "incomplete"),
+}
+
+
+@pytest.mark.parametrize("case", LAST)
+def test_the_end_of_a_responses_stream(tmp_path: Path, case: str) -> None:
+    data, breaks, outcome = LAST[case]
+    event = b"data: %s\n\n" % data
+    world = World(tmp_path, EVENTS, endpoint=RESPONSES)
+
+    world.play([event])
+
+    assert breaks == (event != world.sink.body)
+    assert [outcome] == [record.outcome for record in world.records()]
+
+
+def test_streams_with_no_known_end_end_as_they_do(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS, endpoint=EMBEDDINGS)
+
+    world.play([FIRST])
+
+    assert (FIRST, ["ok"]) == (world.sink.body, [record.outcome for record in world.records()])
+
+
+FILTER = chunk(choices=[], prompt_filter_results=[{"prompt_index": 0}])
+WITH_USAGE = chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], usage=USED)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "hidden"),
+    [
+        ([FIRST, FINISH, USAGE, DONE], [USAGE]),
+        ([FIRST + FINISH + USAGE + DONE], [USAGE]),
+        ([FILTER, FIRST, WITH_USAGE, DONE], []),
+        ([FIRST, chunk(choices=[], usage=USED, error={"message": "no"}), DONE], []),
+    ],
+)
+@pytest.mark.parametrize("asks_usage", [True, False], ids=["ours", "the caller's"])
+def test_a_usage_chunk_nobody_asked_for_is_taken_out(
+    tmp_path: Path, pieces: list[bytes], hidden: list[bytes], asks_usage: bool
+) -> None:
+    world = World(tmp_path, EVENTS, asks_usage=asks_usage)
+
+    world.play(pieces)
+
+    expected = b"".join(pieces)
+    for event in hidden if asks_usage else []:
+        expected = expected.replace(event, b"")
+    assert expected == world.sink.body
+    assert [(9, 12)] == [(record.input_tokens, record.output_tokens) for record in world.records()]
+
+
+def test_a_stream_is_renamed(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS, alias="fast", asks_usage=True)
+
+    world.play([FIRST, FINISH + USAGE, DONE])
+
+    assert (FIRST + FINISH + DONE).replace(b'"real"', b'"fast"') == world.sink.body
+
+
+def test_a_slow_client_holds_the_stream(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS)
+    assert not world.delivery.take(FIRST, False)
+    world.sink.slow = True
+
+    assert not world.delivery.take(FIRST[:5], False)
+    assert world.delivery.take(FIRST[5:], False)
+    asyncio.run(world.delivery.drained())
+    assert 1 == world.sink.waits
+    assert not world.delivery.take(FIRST, False)
+
+
+BODY = json.dumps({"model": "real", "usage": {"prompt_tokens": 1000, "completion_tokens": 500}}).encode()
+RATE = Rate.per_million(Decimal("0.15"), Decimal("0.60"))
+
+
+def test_a_whole_answer_tells_its_cost(tmp_path: Path) -> None:
+    world = World(tmp_path, JSON, (b"x-request-id", b"1"), (b"server", b"x"), rate=RATE)
+    world.play([BODY[:10], BODY[10:]])
+
+    assert (BODY, len(BODY), 200) == (world.sink.body, world.sink.length, world.sink.status)
+    assert b"0.00045" == world.sink.header(b"x-relay-cost")
+    assert (b"1", None) == (world.sink.header(b"x-request-id"), world.sink.header(b"server"))
+    (record,) = world.recorded_at_end
+    assert ("ok", 450_000, 1000, 500, len(BODY)) == (
+        *(record.outcome, record.cost_nano, record.input_tokens, record.output_tokens, record.bytes_out),
+    )
+    assert BODY == world.kept()
+
+
+def test_an_unknown_price_is_not_told(tmp_path: Path) -> None:
+    world = World(tmp_path, JSON)
+
+    world.play([BODY])
+
+    assert world.sink.header(b"x-relay-cost") is None
+    assert [None] == [record.cost_nano for record in world.records()]
+
+
+def test_nothing_is_sent_before_the_answer_is_whole(tmp_path: Path) -> None:
+    world = World(tmp_path, JSON)
+    world.delivery.take(BODY[:-1], False)
+
+    assert not world.delivery.fail(CUT)
+    assert (0, []) == (world.sink.status, world.records())
+
+
+def test_a_whole_answer_is_renamed(tmp_path: Path) -> None:
+    world = World(tmp_path, JSON, alias="fast")
+
+    world.play([BODY])
+
+    assert BODY.replace(b'"real"', b'"fast"') == world.sink.body
+
+
+AGAIN = [
+    (400, b"false"),
+    (404, b"false"),
+    (408, b"true"),
+    (409, b"true"),
+    (422, b"false"),
+    (429, b"true"),
+    (500, b"true"),
+    (503, b"true"),
+]
+
+
+@pytest.mark.parametrize(("status", "again"), AGAIN)
+@pytest.mark.parametrize("kind", [JSON, EVENTS, (b"content-type", b"text/html")], ids=["JSON", "events", "HTML"])
+def test_an_upstreams_error_passes_unchanged(tmp_path: Path, status: int, again: bytes, kind: Header) -> None:
+    world = World(tmp_path, kind, (b"retry-after", b"7"), status=status, alias="fast")
+    body = b'{"error":{"message":"no"}, "model":"real"}'
+
+    world.play([body])
+
+    assert (status, body, True) == (world.sink.status, world.sink.body, world.sink.ended)
+    assert (again, b"upstream") == (world.sink.header(b"x-should-retry"), world.sink.header(b"x-relay-error-source"))
+    assert b"7" == world.sink.header(b"retry-after")
+    assert [("upstream_error", status, f"HTTP {status}")] == [
+        (record.outcome, record.status, record.error) for record in world.recorded_at_end
+    ]
+
+
+def test_an_upstreams_own_word_on_trying_again_stands(tmp_path: Path) -> None:
+    world = World(tmp_path, JSON, (b"x-should-retry", b"false"), status=503)
+
+    world.play([b"{}"])
+
+    assert b"false" == world.sink.header(b"x-should-retry")
+
+
+@pytest.mark.parametrize(
+    "headers", [[(b"content-type", b"audio/mpeg")], [JSON, (b"content-encoding", b"gzip")]], ids=["audio", "gzip"]
+)
+def test_what_is_not_plain_json_goes_through_as_it_comes(tmp_path: Path, headers: list[Header]) -> None:
+    world = World(tmp_path, *headers)
+
+    world.delivery.take(b"\x1f\x8b", False)
+    assert (b"\x1f\x8b", None, []) == (world.sink.body, world.sink.length, world.records())
+    world.delivery.take(b"\x00", True)
+
+    assert (b"\x1f\x8b\x00", True) == (world.sink.body, world.sink.ended)
+    assert ["ok"] == [record.outcome for record in world.recorded_at_end]
+
+
+def test_an_answer_in_one_piece_has_its_length(tmp_path: Path) -> None:
+    world = World(tmp_path, (b"content-type", b"text/plain"))
+
+    world.play([b"hello"])
+
+    assert (5, b"hello") == (world.sink.length, world.sink.body)
+
+
+def test_a_broken_answer_cannot_be_taken_for_whole(tmp_path: Path) -> None:
+    world = World(tmp_path, (b"content-type", b"audio/mpeg"))
+    world.delivery.take(b"\x00", False)
+
+    assert world.delivery.fail(LATE)
+
+    assert (True, False) == (world.sink.aborted, world.sink.ended)
+    assert [("upstream_timeout", LATE.message)] == [(record.outcome, record.error) for record in world.records()]
+
+
+def test_a_large_json_answer_goes_through_with_its_usage(tmp_path: Path) -> None:
+    world = World(tmp_path, JSON, rate=RATE)
+    piece = b" " * (1 << 20)
+    pieces = [b'{"data":"', *[piece] * 9, b'",', BODY[1:]]
+
+    world.play(pieces)
+
+    assert b"".join(pieces) == world.sink.body
+    assert world.sink.length is None
+    assert [(1000, 500, 450_000)] == [
+        (record.input_tokens, record.output_tokens, record.cost_nano) for record in world.recorded_at_end
+    ]

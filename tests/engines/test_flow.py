@@ -1,0 +1,216 @@
+"""Both engines: back-pressure, and what is closed when nobody wants the answer any more."""
+
+import asyncio
+import random
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from relay.exchange import Engine
+from tests.engines.asking import Taker, fetched, post, until
+from tests.engines.conftest import Build
+from tests.engines.peer import CHUNKED, Peer, Talk, chunk, peer, stuck
+
+PIECE = b"x" * 65_536
+PLACES = 8  # connections at most
+PIECES = 1000  # 64 MB: more than any kernel's buffers hold
+
+
+async def pours(talk: Talk) -> None:
+    await talk.request()
+    await talk.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (len(PIECE) * PIECES))
+    for _ in range(PIECES):
+        await talk.send(PIECE)
+
+
+async def settled(talk: Talk) -> int:
+    """What the server got rid of when it could not get rid of more."""
+    before = -1
+    while before < talk.sent:
+        before = talk.sent
+        await asyncio.sleep(0.1)
+    return before
+
+
+async def test_a_taker_that_holds_on_stops_the_upstream(build: Build) -> None:
+    async with peer(pours) as server:
+        reply = await build(server.url).open(post())
+        taker = Taker(hold=True)
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        await taker.held.wait()
+        pushed = await settled(server.talks[0])
+        assert len(taker.body) <= 2 * 256 * 1024
+        assert pushed < 20_000_000
+        taker.go.set()
+        await pumping
+        assert (len(PIECE) * PIECES, 1) == (len(taker.body), taker.lasts)
+
+
+async def test_an_answer_that_nobody_takes_stops_the_upstream(build: Build) -> None:
+    async with peer(pours) as server:
+        reply = await build(server.url).open(post())
+        assert await settled(server.talks[0]) < 20_000_000
+        reply.abort()
+        await server.talks[0].gone.wait()
+
+
+async def gone(talk: Talk) -> None:
+    """The engine has closed this connection, as promised: within 100 ms (here with leeway for a busy machine)."""
+    await asyncio.wait_for(talk.gone.wait(), 0.5)
+
+
+async def talking(server: Peer) -> Talk:
+    """The first connection, once its request is here."""
+    await until(lambda: server.requests)
+    return server.talks[0]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_cancelled_before_the_head(build: Build, times: int) -> None:
+    async with peer(stuck()) as server:
+        engine = build(server.url)
+        asking = asyncio.create_task(engine.open(post()))
+        talk = await talking(server)
+        await cancelled(asking, times)
+        await gone(talk)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_cancelled_in_the_body(build: Build, times: int) -> None:
+    async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
+        taker = Taker()
+        reply = await build(server.url).open(post())
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        await taker.some.wait()
+        await cancelled(pumping, times)
+        await gone(server.talks[0])
+        assert (b"so far", 0) == (taker.body, taker.lasts)
+
+
+async def test_cancelled_while_held(build: Build) -> None:
+    async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
+        taker = Taker(hold=True)
+        reply = await build(server.url).open(post())
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        await taker.held.wait()
+        await cancelled(pumping, 1)
+        await gone(server.talks[0])
+
+
+async def test_cancelled_in_the_upload(build: Build) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"so far"
+        await asyncio.Event().wait()
+
+    async def script(talk: Talk) -> None:
+        await talk.reader.readuntil(b"so far")
+        asking.cancel()
+        await talk.gone.wait()
+
+    async with peer(script) as server:
+        asking = asyncio.create_task(build(server.url).open(post(body())))
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await gone(server.talks[0])
+
+
+async def test_cancelled_in_the_handshake(build: Build) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.reader.readexactly(5)
+        asking.cancel()
+        await talk.gone.wait()
+
+    async with peer(script) as server:
+        asking = asyncio.create_task(build(server.url.replace("http:", "https:")).open(post()))
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await gone(server.talks[0])
+
+
+async def test_a_fault_of_the_one_who_uploads_ends_the_request(build: Build) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"so far"
+        raise EOFError
+
+    async with peer(stuck()) as server:
+        with pytest.raises(EOFError):
+            await build(server.url).open(post(body()))
+        await gone(server.talks[0])
+
+
+async def test_aborted(build: Build) -> None:
+    async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
+        reply = await build(server.url).open(post())
+        reply.abort()
+        reply.abort()
+        await gone(server.talks[0])
+
+
+async def test_a_fault_of_the_taker_ends_the_answer(build: Build) -> None:
+    async def drained() -> None:
+        raise EOFError
+
+    async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
+        reply = await build(server.url).open(post())
+        with pytest.raises(EOFError):
+            await reply.pump(Taker(hold=True).take, drained)
+        await gone(server.talks[0])
+
+
+async def cancelled(task: "asyncio.Task[object]", times: int) -> None:
+    """Cancel it, perhaps again while it cleans up."""
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def storm(engine: Engine, server: Peer, seed: int) -> None:
+    """200 requests, each cancelled some time or never."""
+    chance = random.Random(seed)  # noqa: S311  # a storm, not a secret
+
+    async def one() -> None:
+        patience = chance.choice([0, 0, 0.001, 0.003, 0.01, 0.03, 1])
+        task = asyncio.create_task(fetched(engine))
+        await asyncio.wait({task}, timeout=patience)
+        task.cancel()
+        await asyncio.wait({task})
+
+    await asyncio.gather(*(one() for _ in range(200)))
+    await until(lambda: server.open <= PLACES)
+
+
+async def sometimes(talk: Talk) -> None:
+    while True:
+        await talk.request()
+        await asyncio.sleep(0.002)
+        await talk.send(CHUNKED, chunk(b"so"))
+        await asyncio.sleep(0.002)
+        await talk.send(chunk(b" far"), b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_connection_is_lost_in_a_storm_of_cancels(build: Build, seed: int) -> None:
+    async with peer(sometimes) as server:
+        engine = build(server.url, max_connections=PLACES)
+        await storm(engine, server, seed)
+        # All of its places are free again: as many requests as there may be connections run at once.
+        held = await asyncio.gather(*(engine.open(post()) for _ in range(PLACES)))
+        for reply in held:
+            reply.abort()
+        await until(lambda: not server.open)
+
+
+async def test_no_connection_is_lost_in_a_storm_of_cancels_over_tls(
+    build: Build, tls: ssl.SSLContext, ca: Path
+) -> None:
+    async with peer(sometimes, tls=tls) as server:
+        engine = build(server.url, max_connections=PLACES, ca=ca)
+        await storm(engine, server, 0)
+        held = await asyncio.gather(*(engine.open(post()) for _ in range(PLACES)))
+        for reply in held:
+            reply.abort()
+        await until(lambda: not server.open)

@@ -1,0 +1,214 @@
+"""POST /chat/stream: the short question made long, and the long answer made short."""
+
+import asyncio
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay import call
+from relay.ask import read
+from relay.call.account import Account
+from relay.counters import MemoryCounters
+from relay.endpoints import TEXT
+from relay.errors import BadRequest, BodyTooLarge
+from relay.exchange import Header
+from relay.inbound.text import TextSink, question
+from relay.journal import Journal
+from relay.keys import Key, Keyring
+from relay.routing import Alias, Routes, Target
+from tests.requests import arrival
+from tests.sink import KeptSink
+
+ROUTES = (
+    Alias("gpt-*", (Target("up", "*"),)),
+    Alias("fast", (Target("up", "a"),)),
+    Alias("smart", (Target("up", "b"),)),
+)
+HELLO = [{"role": "user", "content": "Hello"}]
+LIMIT = 1000
+
+
+def asked(
+    folder: Path, body: bytes, *headers: Header, default: str | None = None, models: tuple[str, ...] | None = None
+) -> tuple[Account, bytes]:
+    """What is made of `body` for a key that may use `models`, and the account of it."""
+    relay = call.Relay(
+        routes=Routes.of(ROUTES, default),
+        keyring=Keyring.of(b"", []),
+        upstreams={},
+        rates={},
+        counters=MemoryCounters(),
+        journal=Journal(folder),
+        bodies="none",
+        max_body=LIMIT,
+    )
+    account = Account(arrival(*headers, endpoint=TEXT), relay.journal, Key(id="k", name="k", digest=b"", models=models))
+    return account, question(relay, account, body)
+
+
+QUESTIONS: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "nothing": (b"", {"stream": True, "messages": HELLO, "model": "fast"}),
+    "an empty object": (b"{}", {"stream": True, "messages": HELLO, "model": "fast"}),
+    "a model": (b'{"model":"smart"}', {"stream": True, "messages": HELLO, "model": "smart"}),
+    "messages": (b'{"messages":[]}', {"stream": True, "messages": [], "model": "fast"}),
+    "no stream wanted": (b'{"stream":false}', {"stream": True, "messages": HELLO, "model": "fast"}),
+    "more": (b'{"n":1,"x":null}', {"stream": True, "messages": HELLO, "model": "fast", "n": 1, "x": None}),
+}
+
+
+@pytest.mark.parametrize("case", QUESTIONS)
+def test_the_question(tmp_path: Path, case: str) -> None:
+    body, expected = QUESTIONS[case]
+
+    assert expected == json.loads(asked(tmp_path, body)[1])
+
+
+@pytest.mark.parametrize(
+    ("default", "models", "expected"),
+    [
+        (None, None, "fast"),
+        ("smart", None, "smart"),
+        ("gpt-4", None, "gpt-4"),
+        (None, ("sm*",), "smart"),
+        (None, ("gpt-4",), None),
+    ],
+)
+def test_the_model_of_a_question_that_names_none(
+    tmp_path: Path, default: str | None, models: tuple[str, ...] | None, expected: str | None
+) -> None:
+    assert expected == json.loads(asked(tmp_path, b"{}", default=default, models=models)[1]).get("model")
+
+
+def test_a_question_can_be_encoded(tmp_path: Path) -> None:
+    account, body = asked(tmp_path, gzip.compress(b'{"model":"smart"}'), (b"content-encoding", b"gzip"))
+
+    assert "smart" == read(account.arrival, body, LIMIT).model
+
+
+@pytest.mark.parametrize("body", [b"hello", b"[]", b'"Hello"', b'{"Model":"a"}', b"\xff"])
+def test_what_is_no_question_is_refused(tmp_path: Path, body: bytes) -> None:
+    with pytest.raises(BadRequest):
+        asked(tmp_path, body)
+
+
+def test_a_question_may_not_grow_too_large(tmp_path: Path) -> None:
+    with pytest.raises(BodyTooLarge):
+        asked(tmp_path, gzip.compress(bytes(LIMIT + 1)), (b"content-encoding", b"gzip"))
+
+
+def chunk(content: Any, **fields: Any) -> bytes:
+    return b"data: %s\n\n" % json.dumps({"choices": [{"index": 0, "delta": {"content": content}}], **fields}).encode()
+
+
+DONE = b"data: [DONE]\n\n"
+FAULT = b'{"message":"no","type":"api_error","param":null,"code":null}'
+# Events, and what is written for them: as plain text, and as events.
+SAID: dict[str, tuple[bytes, bytes, bytes]] = {
+    "a word": (chunk("Hi"), b"Hi", b"data: Hi\n\n"),
+    "two": (chunk("Hi") + chunk(" you"), b"Hi you", b"data: Hi\n\ndata:  you\n\n"),
+    "any language": (chunk("你好🦊"), "你好🦊".encode(), "data: 你好🦊\n\n".encode()),
+    "two choices": (b'data: {"choices":[{"delta":{"content":"a"}},{"delta":{"content":"b"}}]}\n\n',
+                    b"ab", b"data: ab\n\n"),
+    "lines": (chunk("a\n\nb\r\nc\rd"), b"a\n\nb\r\nc\rd", b"data: a\ndata: \ndata: b\ndata: c\ndata: d\n\n"),
+    "a line end alone": (chunk("\n"), b"\n", b"data: \ndata: \n\n"),
+    "CR LF between": (b'data: {"choices":[{"delta":{"content":"a"}}]}\r\n\r\n', b"a", b"data: a\n\n"),
+    "nothing": (chunk(""), b"", b""),
+    "null": (chunk(None), b"", b""),
+    "no error": (chunk("Hi", error=None), b"Hi", b"data: Hi\n\n"),
+    "the role": (b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n', b"", b""),
+    "no delta": (b'data: {"choices":[{"delta":null},{}]}\n\n', b"", b""),
+    "usage": (b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n', b"", b""),
+    "done": (DONE, b"", b""),
+    "a comment": (b": ping\n\n", b"", b""),
+    "no text": (chunk([1]), b"", b""),
+    "no JSON": (b"data: {\n\n", b"", b""),
+    "no UTF-8": (b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n', b"", b""),
+    "depth": (b"data: " + b'{"choices":' * 100_000 + b"\n\n", b"", b""),
+}  # fmt: skip
+
+
+def begun(*, events: bool) -> tuple[KeptSink, TextSink]:
+    outward = KeptSink()
+    sink = TextSink(outward, events=events)
+    sink.start(200, [(b"x-relay-id", b"1"), (b"content-type", b"text/event-stream")], None)
+    return outward, sink
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_is_said(case: str) -> None:
+    events, plain, shown = SAID[case]
+    for as_events, expected in ((False, plain), (True, shown)):
+        outward, sink = begun(events=as_events)
+
+        sink.write(events)
+        sink.end(DONE)
+
+        assert (expected, True, False) == (outward.body, outward.ended, outward.aborted)
+
+
+def test_the_last_words_come_with_the_end() -> None:
+    outward, sink = begun(events=False)
+
+    sink.end(chunk("bye") + DONE)
+
+    assert (b"bye", True) == (outward.body, outward.ended)
+
+
+def test_an_error_breaks_plain_text_off() -> None:
+    outward, sink = begun(events=False)
+    sink.write(chunk("Hi"))
+
+    sink.end(b'data: {"error":%s}\n\n' % FAULT)
+
+    assert (b"Hi", False, True) == (outward.body, outward.ended, outward.aborted)
+
+
+@pytest.mark.parametrize("error", [FAULT, b'"no"', b"9" * 5000, b'{\ndata: "message":\ndata: "no"}'])
+def test_an_error_is_an_event_among_events(error: bytes) -> None:
+    outward, sink = begun(events=True)
+
+    sink.end(b'data: {"error":%s}\n\n' % error)
+
+    expected = b"event: error\ndata: %s\n\n" % error.replace(b"\ndata: ", b" ")
+    assert (expected, True) == (outward.body, outward.ended)
+
+
+@pytest.mark.parametrize(("events", "kind"), [(False, b"text/plain"), (True, b"text/event-stream")])
+def test_the_head_is_that_of_words(events: bool, kind: bytes) -> None:
+    outward, _ = begun(events=events)
+
+    assert (200, None) == (outward.status, outward.length)
+    assert [(b"content-type", kind + b"; charset=utf-8"), (b"x-relay-id", b"1")] == outward.headers
+
+
+@pytest.mark.parametrize(
+    ("status", "length", "kind"),
+    [(404, 20, b"application/json"), (200, None, b"application/json"), (502, 20, b"text/html")],
+)
+def test_what_is_no_stream_passes_as_it_is(status: int, length: int | None, kind: bytes) -> None:
+    outward = KeptSink()
+    sink = TextSink(outward, events=False)
+    body = b'{"error":{"message":"no"}}'
+
+    sink.start(status, [(b"content-type", kind)], length)
+    sink.write(body[:5])
+    sink.end(body[5:])
+
+    assert (status, body, True) == (outward.status, outward.body, outward.ended)
+    assert kind == outward.header(b"content-type")
+
+
+def test_the_client_behind_it_is_seen_through() -> None:
+    outward, sink = begun(events=False)
+    outward.slow = True
+
+    assert not sink.write(DONE)
+    assert sink.write(chunk("Hi"))
+    asyncio.run(sink.drained())
+    assert (1, False) == (outward.waits, sink.gone)
+    outward.gone = True
+    sink.abort()
+    assert (True, True) == (sink.gone, outward.aborted)

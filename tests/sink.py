@@ -1,0 +1,54 @@
+"""A Sink that keeps what is written to it, for a test to look at."""
+
+from collections.abc import Callable, Sequence
+
+from relay.exchange import Header
+
+
+class KeptSink:
+    """`on_end` is called when the last piece is sent, just before it is kept; `slow`: the client wants no more yet."""
+
+    def __init__(self, on_end: Callable[[], None] = lambda: None) -> None:
+        self.gone = False
+        self.slow = False
+        self.status = 0
+        self.headers: Sequence[Header] = ()
+        self.length: int | None = None
+        self.body = b""
+        self.ended = self.aborted = False
+        self.waits = 0
+        self._on_end = on_end
+
+    def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
+        assert (self.status, self.over) == (0, False)
+        self.status, self.headers, self.length = status, headers, length
+
+    def write(self, piece: bytes) -> bool:
+        assert self.status
+        assert not self.over
+        self.body += piece
+        return self.slow
+
+    def end(self, piece: bytes = b"") -> None:
+        assert self.status
+        assert not self.over
+        self._on_end()
+        self.body += piece
+        self.ended = True
+
+    def abort(self) -> None:
+        assert not self.over
+        self.aborted = True
+
+    async def drained(self) -> None:
+        self.waits += 1
+        self.slow = False
+
+    @property
+    def over(self) -> bool:
+        return self.ended or self.aborted
+
+    def header(self, name: bytes) -> bytes | None:
+        found = [value for each, value in self.headers if each == name]
+        assert len(found) <= 1
+        return found[0] if found else None

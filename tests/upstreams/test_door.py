@@ -1,0 +1,233 @@
+"""The one door out, with an engine that plays answers; and what configured upstreams become."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay import ask as asking
+from relay import config, endpoints
+from relay.config.secret import Secret
+from relay.errors import BadRequest, Overloaded, RelayError, SetupFault, UpstreamAuthFailed, UpstreamError
+from relay.exchange import Drained, Header, Request, Take
+from relay.record import Try
+from relay.routing import Alias, Plan, Target
+from relay.upstream import kinds
+from relay.upstream.door import Opened, Upstream, gather, open_first
+from relay.upstream.echo import EchoEngine
+from relay.upstream.over_httpx import HttpxEngine
+from relay.wire import Wire
+
+LEAK = b'{"error": {"message": "Incorrect API key provided: sk-ours-123"}}'
+NO_OPTION = b'{"error": {"message": "Unrecognized request argument supplied: stream_options"}}'
+OTHER = b'{"error": {"message": "messages is missing"}}'
+
+
+@dataclass(slots=True)
+class Played:
+    """An answer that is ready."""
+
+    status: int
+    body: bytes = b"{}"
+    headers: Sequence[Header] = ((b"content-type", b"application/json"),)
+    reused: bool = True
+    connect_ms: float | None = None
+    aborted: bool = False
+
+    async def pump(self, take: Take, drained: Drained) -> None:
+        half = len(self.body) // 2
+        if take(self.body[:half], False):
+            await drained()
+        take(self.body[half:], True)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@dataclass(slots=True)
+class Player:
+    """An engine that plays its answers in turn; a fault is raised."""
+
+    answers: list[Played | RelayError]
+    requests: list[Request] = field(default_factory=list)
+
+    async def open(self, request: Request) -> Played:
+        self.requests.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, RelayError):
+            raise answer
+        return answer
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    @property
+    def bodies(self) -> list[Any]:
+        return [json.loads(request.body) for request in self.requests if isinstance(request.body, bytes)]
+
+
+async def opened(
+    player: Player,
+    query: bytes = b"",
+    headers: Sequence[Header] = (),
+    own: tuple[Header, ...] = (),
+    upstream: Upstream | None = None,
+    tries: list[Try] | None = None,
+    **fields: Any,
+) -> Opened:
+    """What comes through the door for a chat with these fields."""
+    arrival = asking.arrive(endpoints.ENDPOINTS[0], None, query, headers, "127.0.0.1")
+    ask = asking.read(arrival, json.dumps({"model": "fast", **fields}).encode(), 10_000)
+    target = Target("up", "gpt")
+    upstreams = {"up": upstream or Upstream("up", player, own)}
+    plan = Plan(Alias("fast", (target,)), (target,))
+    return await open_first(plan, arrival, ask, upstreams, [] if tries is None else tries)
+
+
+async def test_an_answer_comes_through_with_the_edited_body_and_a_try() -> None:
+    player, tries = Player([Played(200, b'{"ok": 1}')]), list[Try]()
+    result = await opened(player, tries=tries)
+    assert (200, b'{"ok": 1}') == (result.reply.status, await gather(result.reply))
+    assert (("model",), [{"model": "gpt"}]) == (result.edited.names, player.bodies)
+    assert (b"POST", b"/chat/completions") == (player.requests[0].method, player.requests[0].target)
+    assert [("up", "gpt", 200, None, True)] == [(t.upstream, t.model, t.status, t.error, t.reused) for t in tries]
+    assert tries[0].first_byte_ms is not None
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refusal_of_our_credential_shows_nothing_of_it(status: int) -> None:
+    answer, tries = Played(status, LEAK), list[Try]()
+    with pytest.raises(UpstreamAuthFailed) as caught:
+        await opened(Player([answer]), tries=tries)
+    assert b"sk-ours" not in caught.value.body()
+    assert answer.aborted
+    assert [status] == [one.status for one in tries]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_not_followed(status: int) -> None:
+    answer = Played(status, headers=((b"location", b"http://evil.example/sk-ours"),))
+    with pytest.raises(UpstreamError, match=r"'up' answered with a redirect") as caught:
+        await opened(Player([answer]))
+    assert "evil" not in caught.value.message
+    assert answer.aborted
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
+async def test_any_other_error_passes(status: int) -> None:
+    player = Player([Played(status, OTHER)])
+    result = await opened(player, stream=True)
+    assert (status, OTHER) == (result.reply.status, await gather(result.reply))
+    assert (b"content-type", b"application/json") in result.reply.headers
+    assert len(player.requests) == 1
+
+
+async def test_a_fault_is_written_down_and_raised() -> None:
+    tries = list[Try]()
+    with pytest.raises(Overloaded):
+        await opened(Player([Overloaded("All are busy.")]), tries=tries)
+    assert [(None, "All are busy.")] == [(one.status, one.error) for one in tries]
+
+
+async def test_a_model_that_refuses_the_usage_option_is_asked_without_it_and_remembered() -> None:
+    tries = list[Try]()
+    player = Player([Played(400, NO_OPTION), Played(200, b"data"), Played(200)])
+    upstream = Upstream("up", player)
+    result = await opened(player, upstream=upstream, tries=tries, stream=True)
+    assert (200, b"data", False) == (result.reply.status, await gather(result.reply), result.edited.asks_usage)
+    assert [400, 200] == [one.status for one in tries]
+    await opened(player, upstream=upstream, stream=True)
+    assert [True, False, False] == ["stream_options" in body for body in player.bodies]
+
+
+async def test_an_option_of_the_callers_own_that_is_refused_says_nothing_of_the_model() -> None:
+    player = Player([Played(400, NO_OPTION), Played(400, NO_OPTION), Played(200)])
+    upstream = Upstream("up", player)
+    result = await opened(player, upstream=upstream, stream=True, stream_options={"odd": 1})
+    assert (400, NO_OPTION) == (result.reply.status, await gather(result.reply))
+    assert not upstream.refuse_usage
+    result = await opened(player, upstream=upstream, stream=True)
+    assert result.edited.asks_usage
+
+
+@pytest.mark.parametrize("fields", [{}, {"stream": True, "stream_options": {"include_usage": True}}])
+async def test_who_was_not_given_the_option_by_us_is_not_asked_again(fields: dict[str, Any]) -> None:
+    player = Player([Played(400, NO_OPTION)])
+    result = await opened(player, **fields)
+    assert (400, NO_OPTION) == (result.reply.status, await gather(result.reply))
+    assert len(player.requests) == 1
+
+
+async def test_the_second_try_may_be_refused_too() -> None:
+    with pytest.raises(UpstreamAuthFailed):
+        await opened(Player([Played(400, NO_OPTION), Played(401, LEAK)]), stream=True)
+
+
+async def test_a_stream_option_that_is_no_object_never_leaves() -> None:
+    player = Player([])
+    with pytest.raises(BadRequest):
+        await opened(player, stream=True, stream_options=3)
+    assert not player.requests
+
+
+async def test_an_upstream_that_is_switched_off() -> None:
+    arrival = asking.arrive(endpoints.ENDPOINTS[0], None, b"", (), "127.0.0.1")
+    target = Target("gone", "gpt")
+    plan = Plan(Alias("fast", (target,)), (target,))
+    with pytest.raises(UpstreamError, match=r"^Upstream 'gone' is switched off"):
+        await open_first(plan, arrival, asking.read(arrival, b"{}", 100), {}, [])
+
+
+@pytest.mark.parametrize(
+    ("query", "target"),
+    [
+        (b"", b"/chat/completions"),
+        (b"api-version=2024-10-21", b"/chat/completions"),
+        (b"a=1&api-version=2024-10-21&b=%2F+", b"/chat/completions?a=1&b=%2F+"),
+        (b"a=api-version=1&a=2", b"/chat/completions?a=api-version=1&a=2"),
+    ],
+)
+async def test_the_query_goes_on_without_azures_version(query: bytes, target: bytes) -> None:
+    player = Player([Played(200)])
+    await opened(player, query=query)
+    assert target == player.requests[0].target
+
+
+async def test_headers_of_the_configuration_come_before_the_callers() -> None:
+    player = Player([Played(200)])
+    own = ((b"authorization", b"Bearer ours"), (b"user-agent", b"team"))
+    theirs = ((b"authorization", b"Bearer theirs"), (b"user-agent", b"curl"), (b"accept", b"*/*"), (b"cookie", b"c"))
+    await opened(player, own=own, headers=theirs)
+    assert (*own, (b"accept", b"*/*")) == player.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("fields", "engine"),
+    [({}, Wire), ({"engine": "httpx"}, HttpxEngine), ({"kind": "echo", "base_url": ""}, EchoEngine)],
+)
+async def test_a_kind_of_upstream_has_its_engine(fields: dict[str, Any], engine: type) -> None:
+    built = kinds.build(config.Upstream(**({"name": "up", "base_url": "https://up.example/v1"} | fields)))
+    assert ("up", engine) == (built.name, type(built.engine))
+    await built.engine.close()
+
+
+async def test_what_goes_with_every_request() -> None:
+    spec = config.Upstream(
+        "up", base_url="http://up.example", api_keys=(Secret("one"), Secret("two")), headers={"x-team": "blue"}
+    )
+    built = kinds.build(spec)
+    expected = {b"accept-encoding": b"identity", b"authorization": b"Bearer one", b"x-team": b"blue"}
+    assert expected == dict(built.headers)
+    assert "one" not in repr(built)
+    replaced = kinds.build(config.Upstream("up", base_url="http://up.example", headers={"authorization": "Basic x"}))
+    assert (b"authorization", b"Basic x") in replaced.headers
+
+
+@pytest.mark.parametrize("engine", ["wire", "httpx"])
+def test_an_authority_that_cannot_be_read_stops_the_start(engine: Any, tmp_path: Path) -> None:
+    spec = config.Upstream("up", base_url="https://up.example", ca=tmp_path / "no.pem", engine=engine)
+    with pytest.raises(SetupFault, match=r"no\.pem"):
+        kinds.build(spec)
