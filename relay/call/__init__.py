@@ -75,6 +75,8 @@ async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None
         named = model if plan.alias.response_model == "alias" else None
         delivery = deliver(account, opened, sink, named)
         await opened.reply.pump(delivery.take, delivery.drained)
+        if delivery.fault is not None:
+            await delivery.drained()  # raises it
     except RelayError as fault:
         end(account, delivery, fault, sink)
     except asyncio.CancelledError:

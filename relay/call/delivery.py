@@ -6,7 +6,7 @@ Stream  an event stream: whole events as they come, each read over by the meter;
         in one error event when it was cut.
 
 `take` is called for every read from the upstream, from within the network's own callback: it never raises and never
-waits. What goes wrong in it is kept in `fault`, which `drained` raises.
+waits. What goes wrong in it is kept in `fault`, which `drained` raises, or the story after the last piece.
 """
 
 import json
@@ -38,6 +38,8 @@ _RETRIED = frozenset({408, 409, 429})  # with every 5xx: what OpenAI's own clien
 
 
 class Delivery(Protocol):
+    fault: RelayError | None  # what went wrong in `take`, perhaps with the last piece, after which nobody waits
+
     def take(self, piece: bytes, last: bool) -> bool:
         """See relay.exchange.Take."""
 
@@ -92,6 +94,7 @@ class Whole:
 
     def __init__(self, account: Account, reply: Reply, sink: Sink, alias: str | None, *, held: bool) -> None:
         self._account = account
+        self.fault: RelayError | None = None
         self._reply = reply
         self._sink = sink
         self._alias = alias
@@ -179,11 +182,12 @@ class Stream:
         self._splitter = sse.EventSplitter()
         self._meter = usage.Meter()
         self._begun = False
-        self._fault: RelayError | None = None
+        self._early = b""  # what came before the first event that says something
+        self.fault: RelayError | None = None
 
     def take(self, piece: bytes, last: bool) -> bool:
         """Pass on the whole events that `piece` completes, and at the end what the end asks for."""
-        if self._fault is not None:
+        if self.fault is not None:
             return True
         self._account.last_at = time.perf_counter_ns()
         out = self._splitter.feed(piece) if piece else b""
@@ -191,8 +195,10 @@ class Stream:
             out += self._completed(self._splitter.rest())
         if out:
             out = self._read(out)
-        if not self._begun and not self._begin(out, last):
-            return self._fault is not None
+        if not self._begun:
+            out, self._early = self._early + out, b""
+            if not self._begin(out, last):
+                return self.fault is not None
         return self._send(out, last)
 
     def _completed(self, rest: bytes) -> bytes:
@@ -203,7 +209,7 @@ class Stream:
         said = sse.data(rest + b"\n\n") if not text.startswith(b"{") else text
         if said is None or not _is_whole(said):
             return b""
-        return sse.event(text) if said is text else rest.rstrip(b"\r\n") + b"\n\n"
+        return sse.event(b" ".join(text.splitlines())) if said is text else rest.rstrip(b"\r\n") + b"\n\n"
 
     def _read(self, whole: bytes) -> bytes:
         """These events as the client gets them."""
@@ -221,10 +227,14 @@ class Stream:
     def _begin(self, out: bytes, last: bool) -> bool:
         """Send the head once there is an event to send with it; an error as the first event becomes a real error."""
         if self._meter.errored and (fault := _first_error(out)) is not None:
-            self._fault = fault
+            self.fault = fault
             return False
-        if not out and not last:
-            return False
+        if not any(map(sse.data, sse.events(out))):
+            if last and self._account.arrival.endpoint.finishes:
+                self.fault = self._too_early()
+            if self.fault is not None or not last:
+                self._early = out  # comments alone promise nothing: a real error may still follow
+                return False
         self._begun = True
         self._account.status = self._reply.status
         headers = [h for h in _passed(self._reply) if h[0] != b"cache-control"]
@@ -234,7 +244,7 @@ class Stream:
     def _send(self, out: bytes, last: bool) -> bool:
         account, meter = self._account, self._meter
         if last and not (meter.done or meter.finished or meter.errored) and account.arrival.endpoint.finishes:
-            self._cut("incomplete", UpstreamError(f"Upstream {self._upstream!r} ended its stream too early."), out)
+            self._cut("incomplete", self._too_early(), out)
             return False
         if out:
             account.sends(out)
@@ -245,9 +255,9 @@ class Stream:
             return False
         return self._sink.write(out) if out else False
 
-    @property
-    def _upstream(self) -> str:
-        return self._account.target.upstream if self._account.target else ""
+    def _too_early(self) -> UpstreamError:
+        upstream = self._account.target.upstream if self._account.target else ""
+        return UpstreamError(f"Upstream {upstream!r} ended its stream too early.")
 
     def _settle(self) -> None:
         if self._meter.errored:
@@ -264,19 +274,21 @@ class Stream:
 
     async def drained(self) -> None:
         """See Delivery."""
-        if self._fault is not None:
-            raise self._fault
+        if self.fault is not None:
+            raise self.fault
         await self._sink.drained()
 
     def fail(self, fault: RelayError) -> bool:
-        """See Delivery. A stream whose `[DONE]` went out was whole, whatever happens to its connection then."""
+        """See Delivery. A stream that said it was done, or what failed, has said all, whatever its connection does."""
         if not self._begun:
             return False
-        if self._meter.done:
+        out = self._read(self._completed(self._splitter.rest()))
+        if self._meter.done or self._meter.errored:
+            self._account.sends(out)
             self._settle()
-            self._sink.end()
+            self._sink.end(out)
         else:
-            self._cut(outcome_of(fault), fault)
+            self._cut(outcome_of(fault), fault, out)
         return True
 
 
@@ -285,7 +297,7 @@ def _is_whole(said: bytes) -> bool:
         return True
     try:
         json.loads(said)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

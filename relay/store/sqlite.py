@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files
-from operator import attrgetter
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 import zstandard
+from msgspec.structs import astuple
 
 from relay.errors import SetupFault
 from relay.keys import Key
@@ -24,7 +25,7 @@ _DAY = 86_400_000_000  # microseconds
 _END = 2**63 - 1  # later than any moment
 _FRESH = 16_384  # spans of which is remembered that they are stored, so that a history costs no look-up
 _SQL = files("relay.store") / "sql"
-_values_of = attrgetter(*COLUMNS)
+_ROWS_TOGETHER = (64, 8, 1)  # rows that one statement inserts, largest first
 
 
 def named_queries(text: str) -> dict[str, str]:
@@ -37,6 +38,8 @@ def named_queries(text: str) -> dict[str, str]:
 
 
 _QUERY = named_queries((_SQL / "queries.sql").read_text())
+_ROW = f"({', '.join('?' * (1 + len(COLUMNS)))})"
+_INSERT = {size: _QUERY["insert_requests"].replace("/* rows */", ", ".join([_ROW] * size)) for size in _ROWS_TOGETHER}
 _MIGRATIONS = sorted(file.read_text() for file in _SQL.iterdir() if file.name[0].isdigit())
 
 
@@ -66,8 +69,10 @@ class SqliteStore:
             raise
 
     def insert(self, batch: Sequence[Entry]) -> int:
-        with self._writing():
-            return sum(self._insert(entry) for entry in batch)
+        try:
+            return self._insert(batch)
+        except (OverflowError, UnicodeEncodeError):
+            return self._insert([entry._replace(record=storable(entry.record)) for entry in batch])
 
     def requests(self, wanted: Filter) -> list[Record]:
         until, last = wanted.before or (_END, "")
@@ -203,22 +208,31 @@ class SqliteStore:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {min(version + 1, len(_MIGRATIONS))}")
 
-    def _insert(self, entry: Entry) -> int:
+    def _insert(self, batch: Sequence[Entry]) -> int:
+        with self._writing():
+            new = self._unknown(batch)
+            first: int = self._db.execute(_QUERY["next_seq"]).fetchone()["seq"]
+            for statement, values in _together([_row(seq, entry.record) for seq, entry in enumerate(new, first)]):
+                self._db.execute(statement, values)
+            for seq, entry in enumerate(new, first):
+                if entry.request is not None or entry.response is not None:
+                    self._insert_bodies(seq, entry)
+        return len(new)
+
+    def _unknown(self, batch: Sequence[Entry]) -> list[Entry]:
+        """Those of the batch whose id is not there yet, each once: what is replayed changes nothing."""
+        named = {entry.record.id: entry for entry in reversed(batch)}
+        known = self._db.execute(_QUERY["known_requests"], [json.dumps(list(named))])
+        for row in known:
+            del named[row["id"]]
+        return list(reversed(named.values()))
+
+    def _insert_bodies(self, seq: int, entry: Entry) -> None:
         record, request, response = entry
-        try:
-            cursor = self._db.execute(_QUERY["insert_request"], _row(record))
-        except (OverflowError, UnicodeEncodeError):
-            cursor = self._db.execute(_QUERY["insert_request"], _row(storable(record)))
-        if not cursor.rowcount:
-            return 0
-        if request is not None or response is not None:
-            names = None if request is None else self._keep(request[:BODY_KEPT], record.started_at // _DAY)
-            answer = None if response is None else response[:BODY_KEPT]
-            packed, size = (None, None) if answer is None else (self._packed(answer), len(answer))
-            self._db.execute(
-                _QUERY["insert_bodies"], (cursor.lastrowid, names, packed, size, _truncated(request, response))
-            )
-        return 1
+        names = None if request is None else self._keep(request[:BODY_KEPT], record.started_at // _DAY)
+        answer = None if response is None else response[:BODY_KEPT]
+        packed, size = (None, None) if answer is None else (self._packed(answer), len(answer))
+        self._db.execute(_QUERY["insert_bodies"], (seq, names, packed, size, _truncated(request, response)))
 
     def _keep(self, body: bytes, day: int) -> bytes:
         """Store what is new of a body, and return the names of its spans."""
@@ -289,10 +303,23 @@ def _values(wanted: Filter) -> dict[str, Any]:
     return {"key": wanted.key, "model": wanted.model, "status_from": first, "status_to": last}
 
 
-def _row(record: Record) -> tuple[Any, ...]:
-    """The values of COLUMNS, of which the last three are lists."""
-    *values, tags, tries, edits = _values_of(record)
-    return (*values, *(msgspec.json.encode(part).decode() if part else "[]" for part in (tags, tries, edits)))
+def _row(seq: int, record: Record) -> tuple[Any, ...]:
+    """The values of one row: seq and COLUMNS, of which the last three are lists."""
+    *values, tags, tries, edits = astuple(record)
+    return (seq, *values, *(msgspec.json.encode(part).decode() if part else "[]" for part in (tags, tries, edits)))
+
+
+def _together(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any]]]:
+    """Statements that insert many rows each, and their values.
+
+    SQLite lets go of the interpreter's lock once a statement. A statement a row would hand it to and fro between the
+    writer and the thread that serves requests, which costs more than the rows do.
+    """
+    done = 0
+    for size in _ROWS_TOGETHER:
+        while len(rows) - done >= size:
+            yield _INSERT[size], list(chain.from_iterable(rows[done : done + size]))
+            done += size
 
 
 def _truncated(request: bytes | None, response: bytes | None) -> str:

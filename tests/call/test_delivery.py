@@ -124,11 +124,15 @@ ENDS: dict[str, tuple[list[bytes], RelayError | None, bytes, bool, str]] = {
     "error later, then done": ([FIRST, ERROR + DONE], None, FIRST + ERROR + DONE, False, "upstream_error"),
     "raw error at the end": ([FIRST, FAULT, b""], None, FIRST + ERROR, False, "upstream_error"),
     "raw error with line ends": ([FIRST, b"\n" + FAULT + b"\r\n"], None, FIRST + ERROR, False, "upstream_error"),
+    "raw error over lines": ([FIRST, FAULT.replace(b",", b"\n,")], None, FIRST + ERROR.replace(b",", b" ,"), False,
+                             "upstream_error"),
+    "raw error, then cut": ([FIRST, FAULT], CUT, FIRST + ERROR, False, "upstream_error"),
+    "done but for its end, then cut": ([FIRST, b"data: [DONE]"], CUT, FIRST + DONE, False, "ok"),
+    "a tail of any depth": ([FIRST, b"{" + b'"a":{' * 100_000], None, FIRST, True, "incomplete"),
     "raw error, torn": ([FIRST, FAULT[:-1]], None, FIRST, True, "incomplete"),
     "torn tail": ([FIRST, FIRST[:20]], None, FIRST, True, "incomplete"),
     "torn tail behind a finish": ([FIRST + FINISH, FIRST[:20]], None, FIRST + FINISH, False, "ok"),
     "a comment at the end": ([FIRST + FINISH + DONE, b": bye"], None, FIRST + FINISH + DONE, False, "ok"),
-    "only a comment": ([PING, b""], None, PING, True, "incomplete"),
     "byte order mark": ([b"\xef\xbb", b"\xbf" + FIRST + DONE], None, FIRST + DONE, False, "ok"),
     "CR LF": ([WINDOWS], None, WINDOWS, False, "ok"),
     "byte by byte": ([bytes([byte]) for byte in FIRST + FINISH + DONE], None, FIRST + FINISH + DONE, False, "ok"),
@@ -223,6 +227,31 @@ def test_an_error_as_the_first_event_is_a_real_error(tmp_path: Path, case: str, 
 
     assert (status, message) == (fault.value.status, fault.value.message)
     assert not world.delivery.fail(fault.value)
+    assert (0, b"", []) == (world.sink.status, world.sink.body, world.records())
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status", "message"),
+    [
+        ([ERROR], 503, "flex capacity"),
+        ([ERROR + DONE], 503, "flex capacity"),
+        ([FAULT, b""], 503, "flex capacity"),
+        ([FAULT.replace(b",", b"\r\n,")], 503, "flex capacity"),
+        ([b""], 502, "Upstream 'up' ended its stream too early."),
+        ([FIRST[:9], b""], 502, "Upstream 'up' ended its stream too early."),
+        ([PING, b""], 502, "Upstream 'up' ended its stream too early."),
+    ],
+)
+def test_a_stream_that_is_over_before_it_began_is_a_real_error(
+    tmp_path: Path, pieces: list[bytes], status: int, message: str
+) -> None:
+    world = World(tmp_path, EVENTS)
+
+    world.play(pieces)
+
+    fault = world.delivery.fault
+    assert fault is not None
+    assert (status, message) == (fault.status, fault.message)
     assert (0, b"", []) == (world.sink.status, world.sink.body, world.records())
 
 

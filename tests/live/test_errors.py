@@ -198,7 +198,7 @@ EMPTY: dict[str, tuple[Step, ...]] = {
     "half an event, then close": (opening(), piece(b'data: {"id":"c","obj'), Close()),
     "first event is an error": (*stream(FAULT, DONE),),
     "first event is an error after a comment": (*stream(b": hello\n\n", FAULT, DONE),),
-    "raw error instead of events": (opening(), piece(b'{"error": {"message": "no", "code": 500}}'), END),
+    "raw error instead of events": (opening(), piece(b'{"error": {"message": "no", "code": 502}}'), END),
 }
 
 

@@ -1,11 +1,16 @@
--- insert_request: One row a record; one that is there already stays as it is.
+-- known_requests: Those of a JSON list of ids that are there already.
+SELECT id FROM requests WHERE id IN (SELECT value FROM json_each(?));
+
+-- next_seq: The place of the next request. No place is used twice, also when the last ones are purged.
+SELECT coalesce(max(seq), 0) + 1 AS seq FROM sqlite_sequence WHERE name = 'requests';
+
+-- insert_requests: One row a record.
 INSERT INTO requests (
-    id, started_at, key, alias, upstream, model, endpoint, stream, status, outcome, error, ttft_ms, duration_ms,
+    seq, id, started_at, key, alias, upstream, model, endpoint, stream, status, outcome, error, ttft_ms, duration_ms,
     overhead_us, input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost_nano, usage_source, bytes_out, client,
     tags, tries, edits
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO NOTHING;
+VALUES /* rows */;
 
 -- insert_bodies: What is kept of one request's bodies.
 INSERT INTO bodies (seq, request, response, response_size, truncated) VALUES (?, ?, ?, ?, ?);
