@@ -45,6 +45,6 @@ def match(path: bytes) -> tuple[Endpoint, str | None] | None:
         return None
     alias, slash, rest = path[len(_AZURE) :].partition(b"/")
     found = _BY_PATH.get(slash + rest)
-    if found is None or not alias or not alias.isascii() or b"%" in alias or b"\\" in alias:
+    if found is None or alias in (b"", b".", b"..") or not alias.isascii() or b"%" in alias or b"\\" in alias:
         return None
     return found, alias.decode("ascii")

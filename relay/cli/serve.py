@@ -76,7 +76,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         places = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, _, _, _, address in dict.fromkeys(places):
             chosen = sockets[0].getsockname()[1] if sockets else port
-            sockets.append(socket.create_server((address[0], chosen), family=family, backlog=_BACKLOG))
+            sockets.append(_bound((str(address[0]), chosen), family))
     except OSError as fault:
         reason = fault.strerror
         raise SetupFault(f"cannot listen on {host}:{port}: {reason}; choose another place by --host, --port") from fault
@@ -88,10 +88,14 @@ def share(found: list[socket.socket], count: int) -> list[list[socket.socket]]:
     places = [(each.family, each.getsockname()[:2]) for each in found]
     for each in found:
         each.close()
-    return [
-        [socket.create_server(place, family=family, backlog=_BACKLOG, reuse_port=True) for family, place in places]
-        for _ in range(count)
-    ]
+    return [[_bound(place, family, shared=True) for family, place in places] for _ in range(count)]
+
+
+def _bound(place: tuple[str, int], family: int, *, shared: bool = False) -> socket.socket:
+    bound = socket.create_server(place, family=family, backlog=_BACKLOG, reuse_port=shared)
+    # Accepted connections inherit it; asyncio sets it only where a socket's protocol is named, which it is not here.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
 
 
 def banner(config: Config, port: int, first: FirstStart | None) -> str:

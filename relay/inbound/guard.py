@@ -13,6 +13,7 @@ BODY_SECONDS = 30.0  # for any body, and more for one that comes at BODY_PACE at
 BODY_PACE = 10_000  # bytes a second
 SHORT = 1 << 20  # bytes of a refused request's body that are read and thrown away, to keep the connection
 TOO_LARGE = f"The request's head is larger than {HEAD_BYTES} bytes or {HEAD_LINES} lines."
+_VERSIONS = frozenset({"1.0", "1.1"})
 _LINE = 4  # bytes of a header line beside its name and value
 _ENCODINGS = frozenset({b"", b"identity", b"gzip", b"x-gzip", b"deflate", b"zstd"})
 
@@ -24,17 +25,21 @@ def check_head(url: bytes, headers: Sequence[Header]) -> None:
 
 
 def check_arrival(head: Head, version: str, limit: int) -> None:
-    """What can be said of a relayed request before its body comes. Raises BadRequest, UnsupportedMedia, BodyTooLarge.
-
-    A head with two Hosts, or without one in HTTP/1.1, is one that two servers could read in two ways.
-    """
-    if head.hosts != 1 and (head.hosts or version == "1.1"):
-        raise BadRequest("A request must have one Host header.")
+    """What can be said before the body comes. Raises BadRequest, UnsupportedMedia, BodyTooLarge."""
+    check_hosts(head.hosts, version)
     if head.encoding not in _ENCODINGS:
         kind = head.encoding.decode("latin-1")
         raise UnsupportedMedia(f"The content-encoding {kind!r} is not supported; send gzip, deflate, zstd or none.")
     if head.length is not None:
         check_length(head.length, limit)
+
+
+def check_hosts(hosts: int, version: str) -> None:
+    """Raises BadRequest for a version that is not ours, and for more or fewer Hosts than one (RFC 9112, 3.2)."""
+    if version not in _VERSIONS:
+        raise BadRequest(f"HTTP/{version} is not spoken here; use HTTP/1.1.")
+    if hosts != 1 and (hosts or version == "1.1"):
+        raise BadRequest("A request must have one Host header.")
 
 
 def check_length(size: int, limit: int) -> None:

@@ -22,6 +22,7 @@ from relay.inbound.turn import Turn, error_answer
 from relay.inbound.watch import Watch
 
 _LINGER = 2.0  # seconds in which a refused client may finish sending and read why
+_PIPELINED_MAX = 8  # requests that wait behind the one that is answered, before no more are read
 _NEEDED = ("on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete", "shutdown",
            "on_response_complete", "data_received", "connection_lost", "_start_asgi_task")  # fmt: skip
 log = logging.getLogger("relay")
@@ -149,6 +150,7 @@ class RelayProtocol(HttpToolsProtocol):
         path, _, query = self.url.partition(b"?")
         found = None if self._busy() or self.parser.get_method() != b"POST" else match(path)
         if found is None:
+            guard.check_hosts(sum(name == b"host" for name, _ in self.headers), version)
             self._enter_asgi()
             return
         self._turn = Turn(
@@ -174,6 +176,8 @@ class RelayProtocol(HttpToolsProtocol):
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        if len(self.pipeline) < _PIPELINED_MAX:
+            self.flow.resume_reading()  # who reads on while requests wait sees the client leave
 
     def on_body(self, body: bytes) -> None:
         if self._turn is not None and self._turn is self.cycle:

@@ -106,6 +106,7 @@ class Turn:
         except Exception:
             log.exception("request %s failed", account.arrival.id)
         if not self.response_complete:
+            log.error("request %s ended without an answer", account.arrival.id)
             self.abort()
 
     def refuse(self, fault: RelayError) -> None:

@@ -265,6 +265,30 @@ def test_the_answer_names_who_served_it(relay: RelayProcess, upstream: Upstream)
     assert expected == {name: row[name] for name in expected}
 
 
+SERVED: dict[str, tuple[bool, tuple[Step, ...], int]] = {
+    "whole": (False, (response({"choices": []}),), 200),
+    "stream": (True, stream(event({"choices": [{"finish_reason": "stop"}]}), DONE), 200),
+    "refused": (False, (response(TOO_MANY, status="429 Too Many Requests"),), 429),
+    "dead": (True, (Close(),), 502),
+}
+
+
+@pytest.mark.parametrize("case", SERVED)
+def test_every_answer_names_its_way(relay: RelayProcess, upstream: Upstream, model: str, case: str) -> None:
+    streamed, script, status = SERVED[case]
+    upstream.play(model, *script)
+
+    answer = relay.ask(chat(model, stream=streamed))
+
+    names = ("upstream", "model", "attempts", "error-source")
+    source = "upstream" if status > 200 else None
+    assert (status, "script", model, "1", source) == (
+        answer.status,
+        *(answer.header(f"x-relay-{name}") for name in names),
+    )
+    assert answer.header("x-should-retry") == ("true" if status > 200 else None)
+
+
 def test_a_refused_request_leaves_the_connection_usable(relay: RelayProcess, upstream: Upstream, model: str) -> None:
     from_client = [b'{"model": ', chat("other"), chat(model)]
     upstream.play(model, response({"choices": []}))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.client import chat
-from tests.process import RelayProcess
+from tests.process import RelayProcess, Start
 from tests.upstream import DONE, Upstream, event, response, stream
 
 USAGE = {
@@ -135,6 +135,20 @@ def test_usage_of_a_whole_answer(relay: RelayProcess, upstream: Upstream, model:
     row = relay.record(relay.ask(chat(model), path=path))
 
     assert tokens == {name: row[name] for name in tokens}
+
+
+def test_what_a_priced_model_cost(start: Start, upstream: Upstream) -> None:
+    """In USD: 5 tokens at 10 and 4 cached ones at 1, and 12 at 20, each per million."""
+    prices = {"script/priced": {"input": 10, "cached_input": 1, "output": 20}}
+    relay = start(prices=prices)
+    upstream.play("priced", response({"choices": [], "usage": USAGE}))
+    upstream.then("priced", *stream(chunk("", "stop"), ALONE, DONE))
+
+    whole, streamed = relay.ask(chat("priced")), relay.ask(chat("priced", stream=True))
+
+    assert 0.000294 == pytest.approx(float(whole.header("x-relay-cost") or 0))
+    assert [pytest.approx(0.000294)] * 2 == [relay.record(answer)["cost_usd"] for answer in (whole, streamed)]
+    assert streamed.header("x-relay-cost") is None
 
 
 def test_usage_of_a_responses_stream(relay: RelayProcess, upstream: Upstream, model: str) -> None:

@@ -1,57 +1,94 @@
-"""Several processes on one port: they share the work and the keys, one that dies is replaced, and all end together."""
+"""Several processes that serve one port: together they behave as one."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
-from tests.process import RelayProcess, Start
-from tests.upstream import Upstream, response
+import pytest
+
+from tests.client import chat, request
+from tests.process import KEY, RelayProcess, Start
+from tests.upstream import DONE, END, Pause, Upstream, event, opening, piece, response
 from tests.waiting import until
 
-
-def children(pid: int) -> set[int]:
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+FINISH = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
 
 
-def two_workers(start: Start) -> RelayProcess:
+@pytest.fixture(scope="module")
+def relay(start: Start) -> RelayProcess:
     return start(server={"workers": 2})
 
 
-def test_a_worker_that_dies_is_replaced(start: Start) -> None:
-    relay = two_workers(start)
-    before = children(relay.pid)
-
-    os.kill(min(before), signal.SIGKILL)
-
-    assert 2 == len(before)
-    assert until(lambda: len(children(relay.pid) - before) == 1, within=10)
-    assert until(relay.answers, within=10)
+def workers(relay: RelayProcess) -> set[int]:
+    return {int(pid) for pid in Path(f"/proc/{relay.pid}/task/{relay.pid}/children").read_text().split()}
 
 
-def test_all_records_of_all_workers_are_in_one_log(start: Start, upstream: Upstream) -> None:
-    upstream.play("shared-work", response({"choices": []}))
-    relay = two_workers(start)
-
-    answers = [relay.ask({"model": "shared-work", "messages": []}) for _ in range(20)]
-
-    assert [200] * 20 == [answer.status for answer in answers]
-    assert 20 == len(relay.records("shared-work", 20))
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
-def test_one_signal_ends_them_all(start: Start) -> None:
-    relay = two_workers(start)
-    workers = children(relay.pid)
+def test_every_request_of_every_worker_is_in_one_log(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, response({"choices": []}))
 
-    code = relay.stop()
+    answers = [relay.ask(chat(model)) for _ in range(40)]
 
-    assert 0 == code, relay.output
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert {200} == {answer.status for answer in answers}
+    assert {answer.header("x-relay-id") for answer in answers} == {row["id"] for row in relay.records(model, 40)}
+    assert 2 == len({seen.connection for seen in upstream.requests(model)})  # each worker kept one connection
 
 
-def test_workers_end_when_their_parent_is_killed(start: Start) -> None:
-    relay = two_workers(start)
-    workers = children(relay.pid)
+def test_a_key_is_revoked_in_every_worker(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, response({"choices": []}))
+    key = re.findall(r"sk-relay-[\w.-]+", relay.run("key", "create", "shared").stdout)[0]
+
+    def statuses() -> set[int]:
+        return {relay.ask(chat(model), key=key).status for _ in range(12)}
+
+    assert until(lambda: statuses() == {200}, within=2)
+    assert 0 == relay.run("key", "revoke", "shared").returncode
+    assert until(lambda: statuses() == {401}, within=2)
+
+
+def test_a_worker_that_dies_is_replaced(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, response({"choices": []}))
+    before = workers(relay)
+    victim = min(before)
+
+    os.kill(victim, signal.SIGKILL)
+
+    assert until(lambda: len(workers(relay) - before) == 1, within=5)
+    assert until(relay.answers, within=5)
+    assert 200 == relay.ask(chat(model)).status
+    assert relay.records(model)
+
+
+def test_they_all_end_together(start: Start, upstream: Upstream, model: str) -> None:
+    relay = start(server={"workers": 2})
+    upstream.play(model, opening(), piece(FINISH), Pause(1), piece(DONE), END)
+    children = workers(relay)
+
+    with relay.connect() as client:
+        client.send(request(chat(model, stream=True), key=KEY))
+        client.read_to(FINISH)
+        relay.signal(signal.SIGTERM)
+        answer = client.rest()
+
+    assert 0 == relay.wait(5)
+    assert answer.endswith(END)
+    assert 2 == len(children)
+    assert not any(map(runs, children))
+    assert ["ok"] == [row["outcome"] for row in relay.records(model)]
+
+
+def test_workers_end_with_their_parent(start: Start) -> None:
+    relay = start(server={"workers": 2})
+    children = workers(relay)
 
     relay.kill()
 
-    assert until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), within=10)
+    assert until(lambda: not any(map(runs, children)), within=5)
