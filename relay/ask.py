@@ -131,6 +131,21 @@ def arrive(endpoint: Endpoint, deployment: str | None, query: bytes, headers: Se
     return Arrival(new_id(at), at, time.perf_counter_ns(), endpoint, deployment, query, sorted_head, client)
 
 
+def again(arrival: Arrival) -> Arrival:
+    """The arrival now of a request with the very same head."""
+    at = time.time_ns() // 1000
+    return Arrival(
+        new_id(at),
+        at,
+        time.perf_counter_ns(),
+        arrival.endpoint,
+        arrival.deployment,
+        arrival.query,
+        arrival.head,
+        arrival.client,
+    )
+
+
 def new_id(at: int) -> str:
     """`req_` and 22 hex digits: the time in microseconds (so ids sort by it), then 36 random bits."""
     return f"req_{at:013x}{random.getrandbits(36):09x}"  # an id is a name, not a secret

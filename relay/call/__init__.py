@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from relay import ask as asking
-from relay.ask import Arrival
 from relay.call.account import Account
 from relay.call.delivery import Delivery, deliver, outcome_of
 from relay.call.sink import Sink
@@ -39,13 +38,14 @@ class Relay:
     draining: bool = False
 
 
-def admit(relay: Relay, arrival: Arrival) -> Account:
+def admit(relay: Relay, account: Account) -> None:
     """Who are you? Asked when the head is in, before a byte of the body is read.
 
-    Raises Unauthorized, or BadRequest for two credentials that differ.
+    Raises Unauthorized, or BadRequest for two credentials that differ or an unknown wish.
     """
-    key = authenticate(relay.keyring, asking.credential(arrival.head), time.time())
-    return Account(arrival, relay.journal, key, asking.keep(relay.bodies, key, arrival.head))
+    head = account.arrival.head
+    account.key = authenticate(relay.keyring, asking.credential(head), time.time())
+    account.keep = asking.keep(relay.bodies, account.key, head)
 
 
 async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None:

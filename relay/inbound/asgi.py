@@ -81,7 +81,7 @@ async def serve(
     sink: Sink = TextSink(outward, events=_wants_events(headers)) if endpoint is TEXT else outward
     account = Account(arrival, relay.journal)
     try:
-        account = call.admit(relay, arrival)
+        call.admit(relay, account)
         guard.check_arrival(arrival.head, scope["http_version"], relay.max_body)
         body = await _body(receive, relay.max_body)
         if endpoint is TEXT:

@@ -14,10 +14,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from relay import call
-from relay.ask import arrive
+from relay.ask import Arrival, again, arrive
 from relay.endpoints import match
 from relay.errors import BadRequest, HeadTooLarge, InternalError, RelayError
-from relay.inbound import guard
+from relay.inbound import guard, repeat
 from relay.inbound.turn import Turn, error_answer
 from relay.inbound.watch import Watch
 
@@ -49,6 +49,7 @@ class RelayProtocol(HttpToolsProtocol):
         self._relay: call.Relay = app_state["relay"]
         self._watch: Watch = app_state["watch"]
         self._turn: Turn | None = None  # the relayed request under way
+        self._repeat: repeat.Repeat | None = None  # what the next request probably begins with
         self._peer = ""
         self._in_head = False
         self._in_message = False
@@ -73,8 +74,19 @@ class RelayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        self._unset_keepalive_if_required()
+        whole = not self._in_message and not self._busy()
+        if whole and self._repeat is not None and (body := self._repeat.body(data)) is not None:
+            self._serve_again(self._repeat, body)
+            return
         self._read_size = len(data) if not self._in_head else self._read_size + len(data)
+        self._feed(data)
+        if self._in_head and self._read_size > guard.HEAD_BYTES:
+            self._refuse(HeadTooLarge(guard.TOO_LARGE))  # a line without end, of which no callback has told yet
+        turn = self._turn
+        if whole and turn is not None and turn.running and turn.keep_alive:
+            self._repeat = repeat.of(data, turn.arrival)
+
+    def _feed(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserCallbackError as wrapped:
@@ -83,8 +95,16 @@ class RelayProtocol(HttpToolsProtocol):
             self._refuse(BadRequest("The request is not valid HTTP/1.1."))
         except httptools.HttpParserUpgrade:
             self._refuse(BadRequest("The relay does not switch protocols here."))
-        if self._in_head and self._read_size > guard.HEAD_BYTES:
-            self._refuse(HeadTooLarge(guard.TOO_LARGE))  # a line without end, of which no callback has told yet
+
+    def _serve_again(self, known: repeat.Repeat, body: bytes) -> None:
+        """Serve a request whose head is known: all that was asked of the head is asked again, save what it says."""
+        turn = self._begin(again(known.arrival), "1.1", keep_alive=True)
+        try:
+            turn.receive(body)
+        except RelayError as fault:
+            self._refuse(fault)
+        else:
+            turn.run()
 
     def tick(self, now: float) -> None:
         """See Watched."""
@@ -153,20 +173,25 @@ class RelayProtocol(HttpToolsProtocol):
             guard.check_hosts(sum(name == b"host" for name, _ in self.headers), version)
             self._enter_asgi()
             return
-        self._turn = Turn(
-            self._relay,
-            self.transport,
-            self.flow,
-            dates=self.server_state.default_headers,
-            on_response=self.on_response_complete,
-            http_1_1=version == "1.1",
-            keep_alive=version == "1.1" and self.parser.should_keep_alive(),
-        )
-        self.cycle = self._turn  # what uvicorn's pipelining and shutdown look at
         arrival = arrive(*found, query, self.headers, self._peer)
-        self._turn.admit(arrival, version)
-        if arrival.head.expects and self._turn is not None:
+        turn = self._begin(arrival, version, keep_alive=version == "1.1" and self.parser.should_keep_alive())
+        if arrival.head.expects and not turn.response_complete:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _begin(self, arrival: Arrival, version: str, *, keep_alive: bool) -> Turn:
+        turn = Turn(
+            self._relay,
+            arrival,
+            self.transport,
+            flow=self.flow,
+            state=self.server_state,
+            on_response=self.on_response_complete,
+            chunks=version == "1.1",
+            keep_alive=keep_alive,
+        )
+        self._turn = self.cycle = turn  # the cycle is what uvicorn's pipelining and shutdown look at
+        turn.admit(version)
+        return turn
 
     def _enter_asgi(self) -> None:
         """Let uvicorn make its scope of the head, which the fast face had no use for."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
 
 from relay import call
 from relay.ask import Arrival
@@ -34,30 +35,31 @@ class Turn:
     message_event = Unheard()
 
     __slots__ = (
-        "_account", "_body", "_chunks", "_dates", "_flow", "_head", "_on_response", "_relay",
+        "_account", "_body", "_chunks", "_flow", "_head", "_on_response", "_relay", "_state",
         "_task", "_transport", "disconnected", "keep_alive", "response_complete", "size",
     )  # fmt: skip
 
     def __init__(
         self,
         relay: call.Relay,
+        arrival: Arrival,
         transport: asyncio.Transport,
-        flow: FlowControl,
         *,
-        dates: Sequence[Header],
+        flow: FlowControl,
+        state: ServerState,
         on_response: Callable[[], None],
-        http_1_1: bool,
+        chunks: bool,
         keep_alive: bool,
     ) -> None:
         self._relay = relay
         self._transport = transport
         self._flow = flow
-        self._dates = dates
+        self._state = state
         self._on_response = on_response
-        self._chunks = http_1_1  # an answer of unknown length goes out in chunks, or to the end of the connection
+        self._chunks = chunks  # an answer of unknown length goes out in chunks, or to the end of the connection
         self.keep_alive = keep_alive
         self.response_complete = self.disconnected = False
-        self._account: Account | None = None
+        self._account = Account(arrival, relay.journal)
         self._task: asyncio.Task[None] | None = None
         self._head: bytes | None = None
         self._body: list[bytes] = []
@@ -69,21 +71,24 @@ class Turn:
         return self._task is not None
 
     @property
+    def arrival(self) -> Arrival:
+        """The request's."""
+        return self._account.arrival
+
+    @property
     def swallows(self) -> bool:
         """Whether what still comes of a refused request's body is worth reading, to keep the connection."""
-        head = self._account.arrival.head if self._account else None
-        return head is not None and not head.expects and head.length is not None and head.length <= guard.SHORT
+        head = self._account.arrival.head
+        return not head.expects and head.length is not None and head.length <= guard.SHORT
 
     # --- the request comes in
 
-    def admit(self, arrival: Arrival, version: str) -> None:
+    def admit(self, version: str) -> None:
         """Let the request in, or answer it at once, before its body is read."""
-        account = Account(arrival, self._relay.journal)
         try:
-            self._account = call.admit(self._relay, arrival)
-            guard.check_arrival(arrival.head, version, self._relay.max_body)
+            call.admit(self._relay, self._account)
+            guard.check_arrival(self.arrival.head, version, self._relay.max_body)
         except RelayError as fault:
-            self._account = self._account or account
             self.refuse(fault)
 
     def receive(self, piece: bytes) -> None:
@@ -94,33 +99,30 @@ class Turn:
 
     def run(self) -> None:
         """The body is whole: serve the request."""
-        if self._account is None or self.response_complete:
+        if self.response_complete:
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
-        self._task = asyncio.get_running_loop().create_task(self._serve(self._account, body))
+        self._task = asyncio.get_running_loop().create_task(self._serve(body))
 
-    async def _serve(self, account: Account, body: bytes) -> None:
+    async def _serve(self, body: bytes) -> None:
         try:
-            await call.serve(self._relay, account, body, self)
+            await call.serve(self._relay, self._account, body, self)
         except Exception:
-            log.exception("request %s failed", account.arrival.id)
+            log.exception("request %s failed", self.arrival.id)
         if not self.response_complete:
-            log.error("request %s ended without an answer", account.arrival.id)
+            log.error("request %s ended without an answer", self.arrival.id)
             self.abort()
 
     def refuse(self, fault: RelayError) -> None:
         """Answer with an error, and take no more of the body."""
         self._body = []
-        if self._account is not None:
-            call.refuse(self._account, fault, self)
+        call.refuse(self._account, fault, self)
 
     def leave(self) -> None:
         """The client has left: end what is under way for it."""
         self.disconnected = True
         account = self._account
-        if account is None:
-            return
         if self._task is None:
             account.settle("client_disconnect", "the client left before its request was whole")
             return
@@ -142,16 +144,17 @@ class Turn:
 
     def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
         """See Sink."""
-        pieces = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in (*self._dates, *headers)]]
+        lines = [b": ".join(header) for header in (*self._state.default_headers, *headers)]
         if length is not None:
             self._chunks = False
-            pieces.append(b"content-length: %d\r\n" % length)
+            lines.append(b"content-length: %d" % length)
         elif self._chunks:
-            pieces.append(b"transfer-encoding: chunked\r\n")
+            lines.append(b"transfer-encoding: chunked")
         else:
             self.keep_alive = False
-        pieces.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        self._head = b"".join(pieces)
+        if not self.keep_alive:
+            lines.append(b"connection: close")
+        self._head = b"%b%b\r\n\r\n" % (STATUS_LINE[status], b"\r\n".join(lines))
 
     def write(self, piece: bytes) -> bool:
         """See Sink."""

@@ -63,8 +63,9 @@ class Wire:
 
     def _prefix(self, request: Request) -> bytes:
         """The head of the request up to its framing headers."""
-        lines = [b"%b: %b\r\n" % header for header in request.headers]
-        return b"".join((request.method, b" ", self._path, request.target, self._fixed, *lines))
+        lines = [b": ".join(header) for header in request.headers]
+        lines.append(b"")
+        return b"".join((request.method, b" ", self._path, request.target, self._fixed, b"\r\n".join(lines)))
 
     # --- connections
 
