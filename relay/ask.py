@@ -211,12 +211,14 @@ def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
 def _inflated(body: bytes, encoding: bytes) -> Iterator[bytes]:
     """gzip, and deflate in both its readings: with the zlib wrapper as the standard says, and raw as some send it."""
     wrapped = encoding != b"deflate" or _is_wrapped(body)
-    stream = zlib.decompressobj(zlib.MAX_WBITS | _EITHER_WRAPPER if wrapped else -zlib.MAX_WBITS)
+    window = zlib.MAX_WBITS | _EITHER_WRAPPER if wrapped else -zlib.MAX_WBITS
+    stream = zlib.decompressobj(window)
     for at in range(0, len(body), _INFLATE_STEP):  # a tail is copied at every step: the whole body's would be long
         rest = body[at : at + _INFLATE_STEP]
-        while rest and not stream.eof:
+        while rest:
+            stream = zlib.decompressobj(window) if stream.eof else stream  # gzip may have several members
             yield stream.decompress(rest, _INFLATE_STEP)
-            rest = stream.unconsumed_tail
+            rest = stream.unused_data if stream.eof else stream.unconsumed_tail
     while not stream.eof and (piece := stream.decompress(b"", _INFLATE_STEP)):
         yield piece
     if not stream.eof:

@@ -716,6 +716,15 @@ def test_the_reference_file_names_every_field() -> None:
     assert {"api_version"} == {name for name in fields if f"{name}:" not in text}
 
 
+def test_the_relays_own_key_in_the_environment_is_none_for_openai() -> None:
+    config = load(None, {"OPENAI_API_KEY": "sk-relay-abcdefghij"})
+
+    assert {"echo"} == set(config.upstreams)
+    assert (
+        "upstreams: OPENAI_API_KEY holds a key of this relay, so OpenAI is not used as an upstream",
+    ) == config.warnings
+
+
 def test_kinds_that_are_not_served_yet_disable_their_upstream_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(

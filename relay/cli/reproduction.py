@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pprint import pformat
 from typing import Any
 
+from relay.endpoints import TEXT
 from relay.record import Record
 
 Program = Callable[[Record, str, dict[str, Any]], str]
@@ -64,6 +65,8 @@ PROGRAMS: dict[str, Program] = {"curl": curl, "python": python, "pytest": pytest
 
 
 def _path(record: Record) -> str:
+    if record.endpoint == TEXT.name:  # what is kept of it is the chat that it was made into
+        return TEXT.path.decode()
     return record.endpoint.removeprefix("/v1")
 
 

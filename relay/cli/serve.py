@@ -122,7 +122,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=RelayProtocol if usable() else "httptools",
-                loop="asyncio",
+                loop="uvloop",
                 ws="none",
                 lifespan="on",
                 interface="asgi3",

@@ -12,6 +12,7 @@ from relay.config.secret import Secret, Unresolved, is_reference, resolve
 from relay.config.shapes import UpstreamShape
 from relay.config.values import Upstream
 from relay.exchange import Timeouts
+from relay.keys import PREFIX
 
 ECHO = "echo"
 _NOT_YET = frozenset({"azure", "anthropic"})  # kinds that may stand in a file, and are not served yet
@@ -31,7 +32,7 @@ class Upstreams:
 def read_upstreams(reading: Reading, data: Mapping[str, Any] | None) -> Upstreams:
     """No upstreams in the file is OpenAI where its key is in the environment. Echo is always there."""
     if not data:
-        data = {"openai": OPENAI} if reading.environ.get(OPENAI_KEY) else {}
+        data = {"openai": OPENAI} if _is_openai_key(reading, reading.environ.get(OPENAI_KEY, "")) else {}
     data = data if ECHO in data else {**data, ECHO: {"kind": "echo"}}
     found = Upstreams(tuple(data))
     for name, entry in data.items():
@@ -43,6 +44,14 @@ def read_upstreams(reading: Reading, data: Mapping[str, Any] | None) -> Upstream
         if shape is not None and _is_sound(reading, shape, place):
             _add(reading, found, name, shape)
     return found
+
+
+def _is_openai_key(reading: Reading, text: str) -> bool:
+    """Whether it is a key for OpenAI: not this relay's own, which `export` lines leave in that very variable."""
+    if text.startswith(PREFIX):
+        reading.warn(("upstreams",), f"{OPENAI_KEY} holds a key of this relay, so OpenAI is not used as an upstream")
+        return False
+    return bool(text)
 
 
 def _is_sound(reading: Reading, shape: UpstreamShape, place: Place) -> bool:

@@ -3,14 +3,18 @@
 import asyncio
 import base64
 import re
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from aiohappyeyeballs import start_connection
+
 from relay.errors import SetupFault, UpstreamError
 
 _CONNECT_ANSWER_MAX = 16_384  # bytes of head that a proxy may answer a CONNECT with
+_EYEBALLS_DELAY = 0.25  # seconds (RFC 8305)
 _HANG_UP_WITHIN = 1.0  # seconds that a connection nobody waits for any more may take to come about
 _CONNECT_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 
@@ -107,17 +111,25 @@ def _ensure_open(transport: asyncio.Transport, origin: Origin) -> None:
 async def _dialled(loop: asyncio.AbstractEventLoop, host: str, port: int) -> "tuple[asyncio.Transport, _ConnectAnswer]":
     """A connection, not yet talked on. All addresses of a name are tried, the next 250 ms after the last (RFC 8305).
 
-    Cancelled, it leaves the dialling a moment to be closed in order: asyncio's race of the addresses loses a socket
-    that has won when it is cancelled just then.
+    Cancelled, it leaves the dialling a moment to be closed in order: a race that is cancelled just when a socket has
+    won can lose it.
     """
-    dialling = loop.create_task(
-        loop.create_connection(lambda: _ConnectAnswer(loop), host, port, happy_eyeballs_delay=0.25)
-    )
+    dialling = loop.create_task(_raced(loop, host, port))
     try:
         return await asyncio.shield(dialling)
     except asyncio.CancelledError:
         dialling.add_done_callback(_hang_up)
         loop.call_later(_HANG_UP_WITHIN, dialling.cancel)
+        raise
+
+
+async def _raced(loop: asyncio.AbstractEventLoop, host: str, port: int) -> "tuple[asyncio.Transport, _ConnectAnswer]":
+    places = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    won = await start_connection(places, happy_eyeballs_delay=_EYEBALLS_DELAY, interleave=1, loop=loop)
+    try:
+        return await loop.create_connection(lambda: _ConnectAnswer(loop), sock=won)
+    except BaseException:
+        won.close()
         raise
 
 
