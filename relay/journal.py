@@ -23,6 +23,7 @@ from relay.record import BODY_KEPT, Entry, Record, storable
 
 SEGMENT = 16 << 20  # bytes, after which the next segment is begun
 
+_PIECE = 256 << 10  # bytes read at a time
 _CRC = struct.Struct("<I")
 _LENGTHS = struct.Struct("<III")  # of record, request and response
 _HEAD = _CRC.size + _LENGTHS.size
@@ -106,23 +107,48 @@ class Journal:
 def frames(path: Path, offset: int = 0) -> Iterator[tuple[int, Entry]]:
     """The whole frames of a segment from `offset` on, each with the offset behind it; ends at a torn or unfinished one.
 
+    It reads many frames at a time: every read hands the interpreter's lock to the thread that serves requests.
     Raises OSError, and msgspec.ValidationError for a record that this version does not understand.
     """
-    with path.open("rb") as file:
-        file.seek(offset)
-        while len(head := file.read(_HEAD)) == _HEAD:
-            lengths = _LENGTHS.unpack_from(head, _CRC.size)
-            record, request, response = (0 if length == _NONE else length for length in lengths)
-            offset += _HEAD + record + request + response
-            if offset > os.fstat(file.fileno()).st_size:
-                return
-            encoded, sent, got = file.read(record), file.read(request), file.read(response)
-            if _CRC.unpack_from(head)[0] != zlib.crc32(encoded, zlib.crc32(head[_CRC.size :])):
-                return
-            yield (
-                offset,
-                Entry(_decode(encoded), None if lengths[1] == _NONE else sent, None if lengths[2] == _NONE else got),
-            )
+    with path.open("rb", buffering=0) as file:
+        wanted = _PIECE
+        while len(piece := os.pread(file.fileno(), wanted, offset)) >= _HEAD:
+            at, wanted = 0, _PIECE
+            while (entry := _frame_at(piece, at)) is not None:
+                at += entry[0]
+                yield offset + at, entry[1]
+            if at == 0:
+                wanted = _HEAD + sum(_sizes(piece))
+                if wanted <= len(piece):
+                    return  # whole, and not what was written
+                if len(piece) < _PIECE or wanted > os.fstat(file.fileno()).st_size - offset:
+                    return  # torn, or not yet whole
+            offset += at
+
+
+def _sizes(piece: bytes, at: int = 0) -> tuple[int, ...]:
+    """The lengths of record, request and response of the frame at `at`."""
+    return tuple(0 if length == _NONE else length for length in _LENGTHS.unpack_from(piece, at + _CRC.size))
+
+
+def _frame_at(piece: bytes, at: int) -> tuple[int, Entry] | None:
+    """The size of the frame at `at` and what it holds; None when it is not whole, or not what was written."""
+    begin = at + _HEAD
+    if begin > len(piece):
+        return None
+    record, request, response = _LENGTHS.unpack_from(piece, at + _CRC.size)
+    sent = begin + record
+    got = sent if request == _NONE else sent + request
+    end = got if response == _NONE else got + response
+    if end > len(piece):
+        return None
+    encoded = piece[begin:sent]
+    if _CRC.unpack_from(piece, at)[0] != zlib.crc32(encoded, zlib.crc32(piece[at + _CRC.size : begin])):
+        return None
+    entry = Entry(
+        _decode(encoded), None if request == _NONE else piece[sent:got], None if response == _NONE else piece[got:end]
+    )
+    return end - at, entry
 
 
 def beside(store: Path) -> Path:

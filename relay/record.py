@@ -27,10 +27,11 @@ class Try(msgspec.Struct, frozen=True):
     first_byte_ms: float | None = None
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, array_like=True):
     """Times: `started_at` in microseconds since 1970 UTC, durations as named; money in integer nano-dollars.
 
-    None means unknown, never zero. Field order is the order of the journal's frame and of the store's columns.
+    None means unknown, never zero. The order of the fields is that of the journal's frame and of the store's columns:
+    new ones come last, with a default, so that what an older relay left in its journal can be read.
     """
 
     id: str

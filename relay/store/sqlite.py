@@ -38,6 +38,7 @@ def named_queries(text: str) -> dict[str, str]:
 
 
 _QUERY = named_queries((_SQL / "queries.sql").read_text())
+_STREAM = COLUMNS.index("stream")
 _ROW = f"({', '.join('?' * (1 + len(COLUMNS)))})"
 _INSERT = {size: _QUERY["insert_requests"].replace("/* rows */", ", ".join([_ROW] * size)) for size in _ROWS_TOGETHER}
 _MIGRATIONS = sorted(file.read_text() for file in _SQL.iterdir() if file.name[0].isdigit())
@@ -333,6 +334,7 @@ def _unpacked(data: bytes | None, size: int) -> bytes | None:
 
 
 def _record(row: sqlite3.Row) -> Record:
-    fields = {name: row[name] for name in COLUMNS}
-    fields |= {name: msgspec.json.decode(fields[name]) for name in ("tags", "tries", "edits")}
-    return msgspec.convert(fields | {"stream": bool(fields["stream"])}, Record)
+    """A row as it was, by the order of COLUMNS."""
+    *values, tags, tries, edits = (row[name] for name in COLUMNS)
+    values[_STREAM] = bool(values[_STREAM])
+    return msgspec.convert([*values, *map(msgspec.json.decode, (tags, tries, edits))], Record)

@@ -5,6 +5,7 @@ import signal
 import socket
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -138,8 +139,10 @@ def test_it_starts_again_where_it_was(start: Start, upstream: Upstream, model: s
 
 
 @pytest.fixture
-def unstarted(upstream: Upstream, tmp_path: Path) -> RelayProcess:
-    return RelayProcess(tmp_path, configuration(upstream.port))
+def unstarted(upstream: Upstream, tmp_path: Path) -> Iterator[RelayProcess]:
+    relay = RelayProcess(tmp_path, configuration(upstream.port))
+    yield relay
+    relay.end()
 
 
 def refusal(relay: RelayProcess) -> str:
