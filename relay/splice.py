@@ -9,6 +9,7 @@ Knows JSON, and nothing of models, upstreams or HTTP.
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -21,7 +22,6 @@ _KNOWN = POLICY | {"messages", "input", "temperature", "top_p", "tools", "tool_c
 _LOOSE = frozenset(name.casefold() for name in POLICY)
 # A letter, digit or underscore of ASCII written as an escape: no encoder does so, and a key could hide behind it.
 _ESCAPED_LETTER = re.compile(rb"\\u00(?:3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
-_BLANK = re.compile(rb"[ \t\r\n]*")
 _decoder = msgspec.json.Decoder(Fields)
 
 
@@ -87,23 +87,21 @@ def _place(body: bytes, name: str, raw: bytes) -> tuple[int, int] | None:
     The quoted name stands once in the body and no letter is escaped: so that once is the key itself. A name that is no
     ASCII identifier could be written in other ways still.
     """
+    key = _key(name)
+    if key is None or body.count(b'"%s"' % name.encode()) != 1 or (b"\\u00" in body and _ESCAPED_LETTER.search(body)):
+        return None
+    found = key.search(body)
+    if found is None or not body.startswith(raw, found.end()):
+        return None
+    return found.end(), found.end() + len(raw)
+
+
+@lru_cache(maxsize=256)
+def _key(name: str) -> re.Pattern[bytes] | None:
+    """How the key stands before its value; None for a name that could be written in several ways."""
     if not (name.isascii() and name.isidentifier()):
         return None
-    key = b'"%s"' % name.encode()
-    at = body.find(key)
-    if at < 0 or body.find(key, at + 1) >= 0 or (b"\\u00" in body and _ESCAPED_LETTER.search(body)):
-        return None
-    start = at + len(key)
-    start = start if body.startswith(b":", start) else _skip_blank(body, start)
-    if not body.startswith(b":", start):
-        return None
-    start = start + 1 if body.startswith(raw, start + 1) else _skip_blank(body, start + 1)
-    return (start, start + len(raw)) if body.startswith(raw, start) else None
-
-
-def _skip_blank(body: bytes, at: int) -> int:
-    match = _BLANK.match(body, at)
-    return match.end() if match else at
+    return re.compile(rb'"%s"[ \t\r\n]*:[ \t\r\n]*' % name.encode())
 
 
 def _first(body: bytes, fields: Fields, added: list[bytes]) -> tuple[int, int, bytes]:

@@ -75,6 +75,7 @@ class _Event(msgspec.Struct):
 
 
 _whole = msgspec.json.Decoder(_Whole)
+_WORDS = b'"content":"'
 _event = msgspec.json.Decoder(_Event)
 _LAST_TYPES = re.compile(rb'"(?:response\.(?:completed|failed|incomplete)|image_\w+\.completed|error)"')
 
@@ -111,22 +112,35 @@ class Meter:
     `errored`: the upstream sent an error event.
     """
 
-    __slots__ = ("done", "errored", "finished", "usage")
+    __slots__ = ("_after", "_before", "done", "errored", "finished", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.finished = self.done = self.errored = False
+        self._before, self._after = b"\0", b""  # of the last plain event, what stands around its words
 
-    @staticmethod
-    def plain(whole: bytes) -> bool:
-        """Whether these events are mere content, as a few searches can tell: then none needs a closer look."""
-        return (
-            whole.count(b'"finish_reason":null') == whole.count(b"finish_reason")
-            and whole.count(b'"usage":null') == whole.count(b'"usage"')
-            and sse.DONE not in whole
-            and b'"error"' not in whole
-            and not ((b'ed"' in whole or b'ete"' in whole) and _LAST_TYPES.search(whole))
-        )
+    def plain(self, whole: bytes) -> bool:
+        """Whether these events are mere content: then none needs a closer look.
+
+        Events of one stream are alike but for their words: one that is the last plain event with other words in its
+        string is plain too. Else a few searches tell.
+        """
+        before, after = self._before, self._after
+        if whole.startswith(before) and whole.endswith(after):
+            words = whole[len(before) : -len(after)]
+            if b'"' not in words and b"\n" not in words and not words.endswith(b"\\"):
+                return len(whole) >= len(before) + len(after)
+        if not _searched(whole):
+            return False
+        self._remember(whole)
+        return True
+
+    def _remember(self, whole: bytes) -> None:
+        """Note what stands around the words of a single chat event."""
+        words = whole.find(_WORDS) + len(_WORDS)
+        end = whole.find(b'"', words)
+        if words >= len(_WORDS) and whole[end - 1 : end] != b"\\" and whole.find(b"\n\n") == len(whole) - 2:
+            self._before, self._after = whole[:words], whole[end:]
 
     def read(self, event: bytes) -> bool:
         """Take in one event. True when it is a usage-only chunk: usage stated, choices there but empty."""
@@ -156,6 +170,17 @@ class Meter:
             return False
         # Azure's first chunk has empty choices too, and content filter results that clients want; as they do an error.
         return b"prompt_filter_results" not in data and not _given(said.error)
+
+
+def _searched(whole: bytes) -> bool:
+    """Whether a few searches find nothing in these events that matters to the relay."""
+    return (
+        whole.count(b'"finish_reason":null') == whole.count(b"finish_reason")
+        and whole.count(b'"usage":null') == whole.count(b'"usage"')
+        and sse.DONE not in whole
+        and b'"error"' not in whole
+        and not ((b'ed"' in whole or b'ete"' in whole) and _LAST_TYPES.search(whole))
+    )
 
 
 def _given(raw: msgspec.Raw) -> bool:

@@ -161,7 +161,7 @@ def test_read(case: str) -> None:
 
     assert expected == found(meter, event)
     assert usage == meter.usage
-    assert not (Meter.plain(event) and (expected or usage))
+    assert not (Meter().plain(event) and (expected or usage))
 
 
 def test_the_last_usage_counts_and_a_lie_takes_nothing_back() -> None:
@@ -215,13 +215,35 @@ def test_what_is_called_plain_says_nothing(chunks: list[Any], separators: tuple[
     meter = Meter()
     said = [found(meter, event) for event in sse.events(whole)]
 
-    if Meter.plain(whole):
+    if Meter().plain(whole):
         assert not any(said)
         assert meter.usage is None
+
+
+CONTENT = b'data: {"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":null}],"usage":null}\n\n'
+# What could stand where words stand, and end them.
+WORDS = st.sampled_from([
+    b"Hi", b"", b"\\", b"\\\\", b'\\"', b'"',
+    b'"},"finish_reason":"stop"}]}\n\ndata: {"choices":[{"delta":{"content":"',
+    b"\n\ndata: [DONE]\n\n", b'","error":{"message":"', b'"}}],"usage":{"prompt_tokens":1},"x":[{"y":{"z":"',
+])  # fmt: skip
+
+
+@given(st.lists(st.lists(WORDS, max_size=3).map(b"".join), min_size=1, max_size=6))
+def test_a_meter_that_has_seen_plain_events_is_not_fooled_by_others_like_them(words: list[bytes]) -> None:
+    meter = Meter()
+
+    for each in words:
+        whole = CONTENT % each
+        if meter.plain(whole):
+            fresh = Meter()
+            for event in sse.events(whole):
+                assert not found(fresh, event)
+            assert fresh.usage is None
 
 
 def test_mere_content_is_plain() -> None:
     content = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}],"usage":null}\n\n'
 
-    assert Meter.plain(content * 3)
-    assert not Meter.plain(content + content.replace(b":null}]", b':"stop"}]'))
+    assert Meter().plain(content * 3)
+    assert not Meter().plain(content + content.replace(b":null}]", b':"stop"}]'))

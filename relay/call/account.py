@@ -47,7 +47,7 @@ class Account(msgspec.Struct):
     ready_at: int = 0  # the request was wholly read
     asked_at: int = 0  # the upstream was asked
     first_at: int = 0  # the first byte of the answer's body went out
-    last_at: int = 0  # the upstream's last byte came
+    last_at: int = 0  # the answer's last byte came
     settled: bool = False
 
     @property
@@ -116,9 +116,8 @@ class Account(msgspec.Struct):
     def _overhead(self, now: int) -> int:
         """Microseconds that passed here: before the upstream was asked, and after its last byte came."""
         ready = self.ready_at or self.arrival.began
-        if not self.asked_at:
-            return (now - ready) // 1000
-        return (self.asked_at - ready + now - max(self.last_at, self.asked_at)) // 1000
+        before = (self.asked_at or now) - ready
+        return (before + (now - self.last_at if self.last_at else 0)) // 1000
 
     def _bodies(self) -> Sequence[bytes | None]:
         if self.keep == "none" or self.ask is None:

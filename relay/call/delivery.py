@@ -187,11 +187,23 @@ class Stream:
 
     def take(self, piece: bytes, last: bool) -> bool:
         """Pass on the whole events that `piece` completes, and at the end what the end asks for."""
+        if self._begun and not last and self._alias is None:
+            out = self._splitter.feed(piece)
+            if not out:
+                return False
+            if self._meter.plain(out):  # nearly every piece of a stream: whole events of mere content
+                self._account.sends(out)
+                return self._sink.write(out)
+            return self._send(self._read(out), last)
+        return self._take(piece, last)
+
+    def _take(self, piece: bytes, last: bool) -> bool:
+        """The first pieces, the last one, and those of a stream whose model is called by another name."""
         if self.fault is not None:
             return True
-        self._account.last_at = time.perf_counter_ns()
         out = self._splitter.feed(piece) if piece else b""
         if last:
+            self._account.last_at = time.perf_counter_ns()
             out += self._completed(self._splitter.rest())
         if out:
             out = self._read(out)
@@ -214,8 +226,6 @@ class Stream:
     def _read(self, whole: bytes) -> bytes:
         """These events as the client gets them."""
         meter = self._meter
-        if self._alias is None and meter.plain(whole):
-            return whole
         kept: list[bytes] = []
         for event in sse.events(whole):
             hidden = meter.read(event) and self._hides_usage

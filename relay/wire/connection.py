@@ -6,6 +6,7 @@ before anyone asks for the body are kept; the flow stops at `_KEPT_MAX` of them.
 
 import asyncio
 from collections.abc import AsyncIterable, Callable
+from time import monotonic
 
 import httptools
 
@@ -16,7 +17,8 @@ _HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers i
 _KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
 _INFORMATIONAL_MAX = 32  # 1xx answers before the real one
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-_OK = 200  # everything below is informational
+_INFORMATIONAL = range(100, 200)
+_FINAL = range(200, 600)
 _SWITCHING = 101
 
 Released = Callable[["Connection", bool], None]
@@ -26,10 +28,9 @@ class Connection(asyncio.Protocol):
     """`released` is called once an answer is over: with True when the connection can be used again."""
 
     __slots__ = (
-        "_body", "_delivered", "_ended", "_fault", "_framed", "_got", "_head", "_head_size", "_held", "_informational",
-        "_kept", "_loop", "_name", "_parser", "_paused", "_released", "_reusable", "_take", "_transport", "_uploaded",
-        "_waiter", "_writable", "busy", "closed", "connect_ms", "headers", "idle_since", "reused", "sent_at", "status",
-        "touched",
+        "_body", "_delivered", "_ended", "_fault", "_head", "_head_size", "_held", "_informational", "_loop", "_name",
+        "_parser", "_paused", "_released", "_reusable", "_stirred", "_take", "_transport", "_uploaded", "_waiter",
+        "_writable", "busy", "closed", "connect_ms", "headers", "idle_since", "reused", "sent_at", "status", "touched",
     )  # fmt: skip
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, released: Released) -> None:
@@ -52,13 +53,12 @@ class Connection(asyncio.Protocol):
         self._take: Take | None = None
         self._fault: UpstreamFault | None = None
         self._body: list[bytes] = []
-        self._kept = self._head_size = self._informational = 0
-        self._got = False  # any byte of an answer
+        self._head_size = self._informational = 0
         self._head = False  # the final head is in
-        self._framed = False  # by length or by chunks; else the body ends with the connection
         self._ended = False  # the answer is whole
         self._delivered = False  # and all of it was taken
         self._held = False  # the taker said to hold on
+        self._stirred = False  # something came since the last look at deadlines
         self._reusable = self._uploaded = False
 
     # --- what the pool does with it
@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
         """Send `request` (`prefix` is its head up to the framing headers) and wait for the head of the answer."""
         self._begin()
         self.busy = True
-        self.sent_at = self.touched = self._loop.time()
+        self.sent_at = self.touched = monotonic()
         try:
             if isinstance(request.body, bytes):
                 self._write(b"%scontent-length: %d\r\n\r\n%s" % (prefix, len(request.body), request.body))
@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
         """See relay.exchange.Reply."""
         self._take = take
         try:
-            self._hand_on()
+            self._hand_on(take)
             while not self._delivered and self._fault is None:
                 if self._held:
                     self._pause()
@@ -115,7 +115,9 @@ class Connection(asyncio.Protocol):
         self.close()
 
     def expire(self, now: float, timeouts: Timeouts) -> None:
-        """End the answer under way if a deadline has passed. `now` in seconds on the loop's clock."""
+        """End the answer under way if a deadline has passed. `now` in seconds of the monotonic clock."""
+        if self._stirred or self._held:  # what came since the last look came about now: no clock is read for it
+            self._stirred, self.touched = False, now
         if self._held or self._ended or not self.busy:
             return
         limit, since, what = timeouts.first_byte, self.sent_at, "did not answer"
@@ -129,7 +131,7 @@ class Connection(asyncio.Protocol):
     @property
     def stale(self) -> bool:
         """The upstream had closed this kept-alive connection before it saw the request: it may be sent again."""
-        return self.reused and self.closed and not self._got
+        return self.reused and self.closed and not (self._head or self._head_size)
 
     def close(self) -> None:
         """Close at once, without lingering."""
@@ -153,7 +155,7 @@ class Connection(asyncio.Protocol):
                 return
             if piece:
                 self._write(b"%x\r\n%s\r\n" % (len(piece), piece))
-            self.sent_at = self._loop.time()  # the wait for the answer starts when all is sent
+            self.sent_at = monotonic()  # the wait for the answer starts when all is sent
         self._write(b"0\r\n\r\n")
         self._uploaded = True
 
@@ -177,40 +179,39 @@ class Connection(asyncio.Protocol):
         if not self.busy:  # nobody asked: a server that talks first is not trusted with the next request
             self.close()
             return
-        self.touched = self._loop.time()
-        self._got = True
-        if not self._head:
-            self._head_size += len(data)
+        self._stirred = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._reusable = False
             if not self._ended:  # what comes after an answer does not make it a bad one
                 self._fault = self._fault or UpstreamError(f"Upstream {self._name!r} sent something that is not HTTP.")
-        if not self._head and self._head_size > _HEAD_MAX:
-            self._fault = UpstreamError(f"Upstream {self._name!r} sent too large a head.")
+        if not self._head:
+            self._head_size += len(data)
+            if self._head_size > _HEAD_MAX:
+                self._fault = UpstreamError(f"Upstream {self._name!r} sent too large a head.")
         self._after_read()
 
     def _after_read(self) -> None:
         if self._fault is not None:
             self._fail(self._fault)
         elif self._take is not None:
-            self._hand_on()
+            self._hand_on(self._take)
             if self._held or self._delivered:
                 self._wake()
         elif self._head:
             self._wake()
-            if self._kept > _KEPT_MAX:
+            if sum(map(len, self._body)) > _KEPT_MAX:
                 self._pause()
 
-    def _hand_on(self) -> None:
+    def _hand_on(self, take: Take) -> None:
         """Give the taker what has come, as one piece; with the last piece pump's work is done."""
-        if self._take is None or self._delivered or not (self._body or self._ended):
+        body, ended = self._body, self._ended
+        if self._delivered or not (body or ended):
             return
-        body, self._body, self._kept = self._body, [], 0
-        self._delivered = self._ended
-        hold = self._take(body[0] if len(body) == 1 else b"".join(body), self._ended)
-        self._held = hold and not self._delivered
+        self._body = []
+        self._delivered = ended
+        self._held = take(body[0] if len(body) == 1 else b"".join(body), ended) and not ended
 
     def on_message_begin(self) -> None:
         if self._ended:
@@ -219,31 +220,31 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head:
             return  # a trailer
-        name = name.lower()
-        if name in _FRAMING:
-            self._framed = True
-        self.headers.append((name, value))
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._head:
             return
         self.status = self._parser.get_status_code()
-        if self.status >= _OK:
+        if self.status in _FINAL:
             self._head = True
         elif self.status == _SWITCHING:
             self._fault = UpstreamError(f"Upstream {self._name!r} wanted to switch protocols.")
+        elif self.status not in _INFORMATIONAL:
+            self._fault = UpstreamError(
+                f"Upstream {self._name!r} answered with the status {self.status}, which is none."
+            )
 
     def on_body(self, piece: bytes) -> None:
         if not self._ended:
             self._body.append(piece)
-            self._kept += len(piece)
 
     def on_message_complete(self) -> None:
         if self._head:
             self._reusable = not self._ended and self._parser.should_keep_alive()
             self._ended = True
             return
-        self.headers, self._framed = [], False
+        self.headers = []
         self._informational += 1
         if self._informational > _INFORMATIONAL_MAX:
             self._fault = UpstreamError(f"Upstream {self._name!r} sent too many informational answers.")
@@ -255,7 +256,7 @@ class Connection(asyncio.Protocol):
             self._released(self, False)
         elif self._ended:
             self._reusable = False  # all of it is here: it can still be taken
-        elif self._head and not self._framed and exc is None:
+        elif self._head and exc is None and not any(name in _FRAMING for name, _ in self.headers):
             self._ended = True  # a body that ends with its connection
             self._after_read()
         else:
@@ -281,13 +282,14 @@ class Connection(asyncio.Protocol):
         self._held = False
         if self._transport is not None and self._paused and not self._transport.is_closing():
             self._paused = False
-            self.touched = self._loop.time()
+            self.touched = monotonic()
             self._transport.resume_reading()
 
     def _fail(self, fault: UpstreamFault) -> None:
         """The answer cannot come to its end. What of it has come is handed on first, or kept for pump to do so."""
         self._fault = fault
-        self._hand_on()
+        if self._take is not None:
+            self._hand_on(self._take)
         self._finish(reusable=False)
 
     def _finish(self, *, reusable: bool) -> None:

@@ -7,6 +7,7 @@ upstream before a single byte of an answer came.
 import asyncio
 import ssl
 from collections import deque
+from time import monotonic
 
 from relay.errors import Overloaded, UpstreamError, UpstreamTimeout
 from relay.exchange import Reply, Request, Timeouts
@@ -73,7 +74,7 @@ class Wire:
         """The connection that was idle for the shortest time, if it is fresh enough."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed and self._loop().time() - connection.idle_since < _IDLE_MAX:
+            if not connection.closed and monotonic() - connection.idle_since < _IDLE_MAX:
                 connection.reused = True
                 return connection
             connection.close()
@@ -115,7 +116,7 @@ class Wire:
 
     async def _connect(self) -> Connection:
         connection = Connection(self._origin.name, self._loop(), self._released)
-        began = self._loop().time()
+        began = monotonic()
         self._connecting += 1
         try:
             await self._connected(connection)
@@ -124,7 +125,7 @@ class Wire:
             raise
         finally:
             self._connecting -= 1
-        connection.connect_ms = (self._loop().time() - began) * 1000
+        connection.connect_ms = (monotonic() - began) * 1000
         self._all.add(connection)
         self._watch()
         return connection
@@ -148,7 +149,7 @@ class Wire:
 
     def _released(self, connection: Connection, reusable: bool) -> None:
         if reusable:
-            connection.idle_since = self._loop().time()
+            connection.idle_since = monotonic()
             self._idle.append(connection)
         elif connection in self._all:
             self._all.remove(connection)
@@ -172,7 +173,7 @@ class Wire:
     def _swept(self) -> None:
         """End what is over its time. One look at all connections, now and then, instead of timers for each request."""
         self._sweep = None
-        now = self._loop().time()
+        now = monotonic()
         for connection in list(self._all):
             if connection.busy:
                 connection.expire(now, self._timeouts)
