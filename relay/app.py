@@ -105,9 +105,9 @@ class App:
             self._poll.cancel()
         for upstream in relay.upstreams.values():
             await upstream.engine.close()
+        relay.journal.close()  # first, so that the writer may finish with its last segment and remove it
         if self._writer is not None:
             self._writer.stop()
-        relay.journal.close()
         if self._store is not None:
             self._store.close()
 

@@ -33,7 +33,8 @@ class Workers:
             pid, status = os.wait()
             number = self._pids.pop(pid)
             if self._stopping:
-                self._failed |= os.waitstatus_to_exitcode(status) != 0
+                # One that was told to end before it could hear is ended by the signal itself, and had nothing to drain.
+                self._failed |= os.waitstatus_to_exitcode(status) not in {0, -signal.SIGTERM, -signal.SIGINT}
             else:
                 time.sleep(_RESTART_PAUSE)
                 self._fork(number)

@@ -183,6 +183,7 @@ class RelayProtocol(HttpToolsProtocol):
             self._relay,
             arrival,
             self.transport,
+            loop=self.loop,
             flow=self.flow,
             state=self.server_state,
             on_response=self.on_response_complete,

@@ -19,6 +19,7 @@ from relay.errors import RelayError
 from relay.exchange import Header
 from relay.inbound import guard
 
+_BODILESS = frozenset({204, 304})  # answers in which no framing may stand (RFC 9110, 8.6)
 log = logging.getLogger("relay")
 
 
@@ -35,7 +36,7 @@ class Turn:
     message_event = Unheard()
 
     __slots__ = (
-        "_account", "_body", "_chunks", "_flow", "_head", "_on_response", "_relay", "_state",
+        "_account", "_body", "_chunks", "_flow", "_head", "_loop", "_on_response", "_relay", "_state",
         "_task", "_transport", "disconnected", "keep_alive", "response_complete", "size",
     )  # fmt: skip
 
@@ -45,6 +46,7 @@ class Turn:
         arrival: Arrival,
         transport: asyncio.Transport,
         *,
+        loop: asyncio.AbstractEventLoop,
         flow: FlowControl,
         state: ServerState,
         on_response: Callable[[], None],
@@ -53,6 +55,7 @@ class Turn:
     ) -> None:
         self._relay = relay
         self._transport = transport
+        self._loop = loop
         self._flow = flow
         self._state = state
         self._on_response = on_response
@@ -103,7 +106,7 @@ class Turn:
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
-        self._task = asyncio.get_running_loop().create_task(self._serve(body))
+        self._task = self._loop.create_task(self._serve(body))
 
     async def _serve(self, body: bytes) -> None:
         try:
@@ -145,7 +148,9 @@ class Turn:
     def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
         """See Sink."""
         lines = [b": ".join(header) for header in (*self._state.default_headers, *headers)]
-        if length is not None:
+        if status in _BODILESS:
+            self._chunks = False
+        elif length is not None:
             self._chunks = False
             lines.append(b"content-length: %d" % length)
         elif self._chunks:

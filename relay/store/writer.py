@@ -27,6 +27,10 @@ _PAUSES = (0.1, 30.0)  # seconds between two tries with a store that fails, firs
 Places = dict[Path, int]
 
 
+class _Unreadable(StoreFault):
+    """A segment that cannot be read."""
+
+
 def drain(store: Store, folder: Path, current: Path | None = None, places: Places | None = None) -> int:
     """Bring into the store what is in `current` and in every segment that nobody writes to; return how many were new.
 
@@ -40,19 +44,29 @@ def drain(store: Store, folder: Path, current: Path | None = None, places: Place
         try:
             if lock is None and path != current:
                 continue
-            for end, batch in _batches(path, places.get(path, 0)):
-                count += store.insert(batch)
-                places[path] = end
+            count += read_on(store, path, places)
             if lock is not None:
                 path.unlink()
                 places.pop(path, None)
-        except (OSError, msgspec.ValidationError) as fault:
-            unread = f"journal {path}: {fault}"
+        except _Unreadable as fault:
+            unread = str(fault)
         finally:
             if lock is not None:
                 close(lock)
     if unread:
         raise StoreFault(unread)
+    return count
+
+
+def read_on(store: Store, path: Path, places: Places) -> int:
+    """Bring into the store what one segment holds behind its place; return how many were new. Raises StoreFault."""
+    count = 0
+    try:
+        for end, batch in _batches(path, places.get(path, 0)):
+            count += store.insert(batch)
+            places[path] = end
+    except (OSError, msgspec.ValidationError) as fault:
+        raise _Unreadable(f"journal {path}: {fault}") from fault
     return count
 
 
@@ -82,6 +96,8 @@ class Writer:
         self._connect = connect
         self._stopping = threading.Event()
         self._places: Places = {}
+        self._current: Path | None = None  # our own segment when all were last looked at
+        self._looked = -math.inf
         self._fault: str | None = None
         self._drained = 0
 
@@ -136,11 +152,18 @@ class Writer:
         return time.monotonic()
 
     def _drain(self, store: Store) -> None:
-        self._drained += drain(store, self._journal.folder, self._journal.current, self._places)
+        """What is new in our own segment: all, as a rule. Now and then look for segments that were left behind."""
+        now, current = time.monotonic(), self._journal.current
+        if current == self._current and now - self._looked < _MINUTE:
+            self._drained += read_on(store, current, self._places)
+            return
+        self._drained += drain(store, self._journal.folder, current, self._places)
+        self._current, self._looked = current, now
 
     def _finish(self, store: Store | None) -> None:
         try:
             store = store or self._connect()
+            self._current = None
             self._drain(store)
             store.close()
             self._fault = None

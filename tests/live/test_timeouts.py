@@ -132,20 +132,6 @@ def test_no_limit_counts_while_bytes_flow(relay: RelayProcess, upstream: Upstrea
     assert "ok" == relay.record(answer)["outcome"]
 
 
-def test_heartbeats_stand_between_events_and_only_after_the_head(relay: RelayProcess, upstream: Upstream) -> None:
-    numbered = b"id: 7\n" + EVENT
-    parts = (piece(numbered), Pause(0.3), piece(EVENT[:10]), Pause(0.3), piece(EVENT[10:] + FINISH + DONE), END)
-    upstream.play("patient-2", Pause(0.3), opening(), *parts)
-
-    with relay.connect() as client:
-        client.send(request(chat("patient-2", stream=True), key=KEY))
-        answer = client.answer()
-
-    assert b": ping\n" in answer.body
-    assert numbered + EVENT + FINISH + DONE == answer.body.replace(b": ping\n", b"")
-    assert answer.body.startswith(numbered)
-
-
 @pytest.mark.parametrize("port", [1, None], ids=["refused", "closes"])
 def test_nobody_there_is_a_502(start: Start, upstream: Upstream, model: str, port: int | None) -> None:
     relay = start(
