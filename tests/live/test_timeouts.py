@@ -8,9 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.client import chat, request
-from tests.process import KEY, RelayProcess, Start
-from tests.upstream import DONE, END, Close, Never, Pause, Step, Upstream, drip, event, opening, piece, response
+from tests.client import chat
+from tests.process import RelayProcess, Start
+from tests.upstream import DONE, END, Close, Never, Step, Upstream, drip, event, opening, piece, response
 
 CONNECT, FIRST_BYTE, IDLE, TOTAL = 0.3, 0.5, 0.5, 2.0
 LATE = 1.0  # seconds that a busy machine may add
