@@ -64,7 +64,7 @@ async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None
         key = account.key
         plan = relay.routes.plan(model, key.models if key else None)
         account.target = target = plan.targets[0]
-        account.rate = relay.rates.get(f"{target.upstream}/{target.model}")
+        account.rate = relay.rates.get(f"{target.upstream}/{target.model}") if relay.rates else None
         # may you spend it?
         if key is not None:
             account.lease = relay.counters.admit(key, time.time())

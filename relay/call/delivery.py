@@ -11,7 +11,6 @@ waits. What goes wrong in it is kept in `fault`, which `drained` raises, or the 
 
 import json
 import time
-from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -52,21 +51,15 @@ class Delivery(Protocol):
 
 def deliver(account: Account, opened: Opened, sink: Sink, alias: str | None) -> Delivery:
     """The manner that fits the answer. `alias` is the name to call the model by, None for the upstream's own."""
-    content_type, encoding = _content(opened.reply.headers)
+    reply = opened.reply
+    headers = _passed(reply)
+    said = dict(headers)
+    content_type = said.get(b"content-type", b"").lower()
+    readable = said.get(b"content-encoding", b"identity").lower() == b"identity"
     account.content_type = content_type.decode("latin-1")
-    if content_type.startswith(b"text/event-stream") and not encoding and opened.reply.status < _ERROR:
-        return Stream(account, opened, sink, alias)
-    return Whole(account, opened.reply, sink, alias, held=content_type.startswith(b"application/json") and not encoding)
-
-
-def _content(headers: Sequence[Header]) -> tuple[bytes, bytes]:
-    content_type = encoding = b""
-    for name, value in headers:
-        if name == b"content-type":
-            content_type = value.lower()
-        elif name == b"content-encoding" and value.lower() != b"identity":
-            encoding = value
-    return content_type, encoding
+    if readable and content_type.startswith(b"text/event-stream") and reply.status < _ERROR:
+        return Stream(account, opened, headers, sink, alias)
+    return Whole(account, reply, headers, sink, alias, held=readable and content_type.startswith(b"application/json"))
 
 
 def _passed(reply: Reply) -> list[Header]:
@@ -92,8 +85,11 @@ def outcome_of(fault: RelayError) -> Outcome:
 class Whole:
     """See the head of this module."""
 
-    def __init__(self, account: Account, reply: Reply, sink: Sink, alias: str | None, *, held: bool) -> None:
+    def __init__(
+        self, account: Account, reply: Reply, headers: list[Header], sink: Sink, alias: str | None, *, held: bool
+    ) -> None:
         self._account = account
+        self._headers = headers
         self.fault: RelayError | None = None
         self._reply = reply
         self._sink = sink
@@ -106,6 +102,9 @@ class Whole:
     def take(self, piece: bytes, last: bool) -> bool:
         """Hold the answer, or pass it on; at its end settle, then send the end."""
         self._account.last_at = time.perf_counter_ns()
+        if self._held and last and not self._pieces:  # nearly every answer comes in one piece
+            self._send_held(piece)
+            return False
         if self._held and self._size + len(piece) > _HELD_MAX:
             piece = b"".join([*self._pieces, piece])
             self._held = False
@@ -123,7 +122,7 @@ class Whole:
             account.usage = usage.of_body(body)
             if self._alias is not None:
                 body = edits.renamed(body, self._alias)
-        headers = account.marks() + _passed(reply)
+        headers = account.marks() + self._headers
         if (cost := account.cost) is not None:
             headers.append((b"x-relay-cost", f"{cost / 10**9:.9f}".rstrip("0").rstrip(".").encode()))
         account.status = reply.status
@@ -136,7 +135,7 @@ class Whole:
         account, reply = self._account, self._reply
         if not self._begun:
             account.status = reply.status
-            self._sink.start(reply.status, account.marks() + _passed(reply), len(piece) if last else None)
+            self._sink.start(reply.status, account.marks() + self._headers, len(piece) if last else None)
         account.sends(piece)
         self._tail = (self._tail + piece)[-_TAIL:]
         if not last:
@@ -173,8 +172,9 @@ class Whole:
 class Stream:
     """See the head of this module."""
 
-    def __init__(self, account: Account, opened: Opened, sink: Sink, alias: str | None) -> None:
+    def __init__(self, account: Account, opened: Opened, headers: list[Header], sink: Sink, alias: str | None) -> None:
         self._account = account
+        self._headers = headers
         self._reply = opened.reply
         self._hides_usage = opened.edited.asks_usage
         self._sink = sink
@@ -247,7 +247,7 @@ class Stream:
                 return False
         self._begun = True
         self._account.status = self._reply.status
-        headers = [h for h in _passed(self._reply) if h[0] != b"cache-control"]
+        headers = [h for h in self._headers if h[0] != b"cache-control"]
         self._sink.start(self._reply.status, [*self._account.marks(), *headers, *_UNBUFFERED], None)
         return True
 

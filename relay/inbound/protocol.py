@@ -99,6 +99,7 @@ class RelayProtocol(HttpToolsProtocol):
     def _serve_again(self, known: repeat.Repeat, body: bytes) -> None:
         """Serve a request whose head is known: all that was asked of the head is asked again, save what it says."""
         turn = self._begin(again(known.arrival), "1.1", keep_alive=True)
+        turn.admit(None)
         try:
             turn.receive(body)
         except RelayError as fault:
@@ -175,6 +176,7 @@ class RelayProtocol(HttpToolsProtocol):
             return
         arrival = arrive(*found, query, self.headers, self._peer)
         turn = self._begin(arrival, version, keep_alive=version == "1.1" and self.parser.should_keep_alive())
+        turn.admit(version)
         if arrival.head.expects and not turn.response_complete:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -191,7 +193,6 @@ class RelayProtocol(HttpToolsProtocol):
             keep_alive=keep_alive,
         )
         self._turn = self.cycle = turn  # the cycle is what uvicorn's pipelining and shutdown look at
-        turn.admit(version)
         return turn
 
     def _enter_asgi(self) -> None:

@@ -27,12 +27,10 @@ class Repeat(msgspec.Struct, frozen=True):
         start = self.start
         if not data.startswith(start):
             return None
-        at = data.find(self.end, len(start), len(start) + _DIGITS + len(self.end))
-        body = at + len(self.end)
-        digits = data[len(start) : at]
-        if at < 0 or not digits.isdigit() or int(digits) != len(data) - body:
+        digits, _, body = data[len(start) :].partition(self.end)
+        if len(digits) > _DIGITS or not digits.isdigit() or int(digits) != len(body):
             return None
-        return data[body:]
+        return body
 
 
 def of(data: bytes, arrival: Arrival) -> Repeat | None:

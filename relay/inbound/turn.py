@@ -86,11 +86,15 @@ class Turn:
 
     # --- the request comes in
 
-    def admit(self, version: str) -> None:
-        """Let the request in, or answer it at once, before its body is read."""
+    def admit(self, unseen: str | None) -> None:
+        """Let the request in, or answer it at once, before its body is read.
+
+        `unseen` is the HTTP version of a head that is new; None for one that was found to be sound before.
+        """
         try:
             call.admit(self._relay, self._account)
-            guard.check_arrival(self.arrival.head, version, self._relay.max_body)
+            if unseen is not None:
+                guard.check_arrival(self._account.arrival.head, unseen, self._relay.max_body)
         except RelayError as fault:
             self.refuse(fault)
 

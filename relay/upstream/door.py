@@ -118,7 +118,7 @@ async def _try(upstream: Upstream, target: Target, request: Request, tries: list
 
 def _since(began: int) -> float:
     """Milliseconds since `began`, nanoseconds of the performance counter."""
-    return round((time.perf_counter_ns() - began) / 1e6, 3)
+    return (time.perf_counter_ns() - began) // 1000 / 1000
 
 
 async def gather(reply: Reply) -> bytes:
