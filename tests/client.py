@@ -99,8 +99,9 @@ class Client:
         """The next response; a body that ends before its framing says so comes back as incomplete."""
         status_line, *lines = self.read_to(b"\r\n\r\n").decode("latin-1").rstrip().split("\r\n")
         pairs = tuple((name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines))
-        body, complete = self._body(dict(pairs))
-        return Answer(int(status_line.split(" ")[1]), pairs, body, complete)
+        status = int(status_line.split(" ")[1])
+        body, complete = (b"", True) if status in {204, 304} else self._body(dict(pairs))
+        return Answer(status, pairs, body, complete)
 
     def _body(self, headers: dict[str, str]) -> tuple[bytes, bool]:
         if "chunked" in headers.get("transfer-encoding", ""):
