@@ -73,7 +73,11 @@ class SqliteStore:
         try:
             return self._insert(batch)
         except (OverflowError, UnicodeEncodeError):
-            return self._insert([entry._replace(record=storable(entry.record)) for entry in batch])
+            batch = [entry._replace(record=storable(entry.record)) for entry in batch]
+        except StoreFault as fault:
+            if not isinstance(fault.__cause__, sqlite3.IntegrityError):
+                raise
+        return self._insert(self._unknown(batch))
 
     def requests(self, wanted: Filter) -> list[Record]:
         until, last = wanted.before or (_END, "")
@@ -210,22 +214,22 @@ class SqliteStore:
                 self._db.execute(f"PRAGMA user_version = {min(version + 1, len(_MIGRATIONS))}")
 
     def _insert(self, batch: Sequence[Entry]) -> int:
+        """All of them, or none when one is there already."""
         with self._writing():
-            new = self._unknown(batch)
             first: int = self._db.execute(_QUERY["next_seq"]).fetchone()["seq"]
-            for statement, values in _together([_row(seq, entry.record) for seq, entry in enumerate(new, first)]):
+            for statement, values in _together([_row(seq, entry.record) for seq, entry in enumerate(batch, first)]):
                 self._db.execute(statement, values)
-            for seq, entry in enumerate(new, first):
+            for seq, entry in enumerate(batch, first):
                 if entry.request is not None or entry.response is not None:
                     self._insert_bodies(seq, entry)
-        return len(new)
+        return len(batch)
 
     def _unknown(self, batch: Sequence[Entry]) -> list[Entry]:
         """Those of the batch whose id is not there yet, each once: what is replayed changes nothing."""
         named = {entry.record.id: entry for entry in reversed(batch)}
-        known = self._db.execute(_QUERY["known_requests"], [json.dumps(list(named))])
-        for row in known:
-            del named[row["id"]]
+        with self._wall():
+            for row in self._db.execute(_QUERY["known_requests"], [json.dumps(list(named))]):
+                del named[row["id"]]
         return list(reversed(named.values()))
 
     def _insert_bodies(self, seq: int, entry: Entry) -> None:
