@@ -74,6 +74,7 @@ class App:
             journal=journal,
             bodies=config.log.bodies,
             max_body=config.server.max_body,
+            heartbeat=config.server.heartbeat,
         )
         self._refresh_keys()
 

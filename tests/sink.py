@@ -17,11 +17,16 @@ class KeptSink:
         self.body = b""
         self.ended = self.aborted = False
         self.waits = 0
+        self.period = 0.0
         self._on_end = on_end
 
     def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
         assert (self.status, self.over) == (0, False)
         self.status, self.headers, self.length = status, headers, length
+
+    def beat(self, period: float) -> None:
+        assert self.status
+        self.period = period
 
     def write(self, piece: bytes) -> bool:
         assert self.status

@@ -35,6 +35,7 @@ class Relay:
     journal: Journal
     bodies: Keep
     max_body: int  # bytes
+    heartbeat: float | None = None  # seconds
     draining: bool = False
 
 
@@ -73,7 +74,7 @@ async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None
         opened = await open_first(plan, arrival, ask, relay.upstreams, account.tries)
         account.edits = opened.edited.names
         named = model if plan.alias.response_model == "alias" else None
-        delivery = deliver(account, opened, sink, named)
+        delivery = deliver(account, opened, sink, named, heartbeat=relay.heartbeat)
         await opened.reply.pump(delivery.take, delivery.drained)
         if delivery.fault is not None:
             await delivery.drained()  # raises it

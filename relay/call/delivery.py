@@ -49,8 +49,13 @@ class Delivery(Protocol):
         """End what has begun because of `fault`; False when nothing has begun, so a real error can still be sent."""
 
 
-def deliver(account: Account, opened: Opened, sink: Sink, alias: str | None) -> Delivery:
-    """The manner that fits the answer. `alias` is the name to call the model by, None for the upstream's own."""
+def deliver(
+    account: Account, opened: Opened, sink: Sink, alias: str | None, *, heartbeat: float | None = None
+) -> Delivery:
+    """The manner that fits the answer. `alias` is the name to call the model by, None for the upstream's own.
+
+    `heartbeat`: seconds of silence after which an event stream says that it is alive; None for never.
+    """
     reply = opened.reply
     headers = _passed(reply)
     said = dict(headers)
@@ -58,7 +63,7 @@ def deliver(account: Account, opened: Opened, sink: Sink, alias: str | None) -> 
     readable = said.get(b"content-encoding", b"identity").lower() == b"identity"
     account.content_type = content_type.decode("latin-1")
     if readable and content_type.startswith(b"text/event-stream") and reply.status < _ERROR:
-        return Stream(account, opened, headers, sink, alias)
+        return Stream(account, opened, headers, sink, alias, heartbeat=heartbeat)
     return Whole(account, reply, headers, sink, alias, held=readable and content_type.startswith(b"application/json"))
 
 
@@ -172,7 +177,17 @@ class Whole:
 class Stream:
     """See the head of this module."""
 
-    def __init__(self, account: Account, opened: Opened, headers: list[Header], sink: Sink, alias: str | None) -> None:
+    def __init__(
+        self,
+        account: Account,
+        opened: Opened,
+        headers: list[Header],
+        sink: Sink,
+        alias: str | None,
+        *,
+        heartbeat: float | None,
+    ) -> None:
+        self._heartbeat = heartbeat
         self._account = account
         self._headers = headers
         self._reply = opened.reply
@@ -249,6 +264,8 @@ class Stream:
         self._account.status = self._reply.status
         headers = [h for h in self._headers if h[0] != b"cache-control"]
         self._sink.start(self._reply.status, [*self._account.marks(), *headers, *_UNBUFFERED], None)
+        if self._heartbeat is not None:
+            self._sink.beat(self._heartbeat)
         return True
 
     def _send(self, out: bytes, last: bool) -> bool:

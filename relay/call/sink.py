@@ -5,6 +5,10 @@ from typing import Protocol
 
 from relay.exchange import Header
 
+# A comment of an event stream, without the blank line that some clients would take for an event's end.
+PING = b": ping\n"
+LOOKS = 2  # a period's: silence is noticed when as many looks have seen nothing new
+
 
 class Sink(Protocol):
     """Writes are plain calls; only waiting for room is awaited. A head goes out together with the first bytes."""
@@ -15,6 +19,9 @@ class Sink(Protocol):
 
     def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
         """Set the head. `length` of the body in bytes, None when it is not known."""
+
+    def beat(self, period: float) -> None:
+        """From now on send PING whenever nothing was written for `period` seconds."""
 
     def write(self, piece: bytes) -> bool:
         """Send a piece of the body. True when the client is slow: then wait for `drained` before writing more."""

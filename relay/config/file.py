@@ -53,8 +53,6 @@ def _read(path: Path | None, environ: Mapping[str, str]) -> tuple[Config, tuple[
     root = _root(reading, document.data)
     upstreams = read_upstreams(reading, root.upstreams)
     server = reading.shape(ServerShape, root.server, ("server",))
-    if server is not None and "heartbeat" in server.model_fields_set:
-        reading.warn(("server", "heartbeat"), "kept, but not in force in this version")
     log = reading.shape(LogShape, root.log, ("log",))
     config = Config(
         path=path,

@@ -12,7 +12,7 @@ from typing import Any
 from relay import call
 from relay.ask import arrive
 from relay.call.account import Account
-from relay.call.sink import Sink
+from relay.call.sink import LOOKS, PING, Sink
 from relay.endpoints import TEXT, Endpoint, match
 from relay.errors import RelayError
 from relay.exchange import Header
@@ -43,6 +43,9 @@ class AsgiSink:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._messages: list[Message] = []
+        self._sending = asyncio.Lock()
+        self._quiet = 0  # looks since something was written
+        self.pause: float | None = None  # seconds between two looks
         self.gone = False
 
     def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
@@ -50,8 +53,20 @@ class AsgiSink:
         framing = [] if length is None else [(b"content-length", b"%d" % length)]
         self._messages.append({"type": "http.response.start", "status": status, "headers": [*headers, *framing]})
 
+    def beat(self, period: float) -> None:
+        """See Sink."""
+        self.pause = period / LOOKS
+
+    async def look(self) -> None:
+        """Send PING if this is one look too many that nothing was written."""
+        self._quiet += 1
+        if self._quiet > LOOKS and not self._sending.locked():
+            self.write(PING)
+            await self.drained()
+
     def write(self, piece: bytes) -> bool:
         """See Sink."""
+        self._quiet = 0
         self._messages.append({"type": "http.response.body", "body": piece, "more_body": True})
         return True
 
@@ -64,9 +79,10 @@ class AsgiSink:
 
     async def drained(self) -> None:
         """See Sink."""
-        messages, self._messages = self._messages, []
-        for message in messages:
-            await self._send(message)
+        async with self._sending:
+            messages, self._messages = self._messages, []
+            for message in messages:
+                await self._send(message)
 
 
 async def serve(
@@ -132,9 +148,11 @@ async def _until_left(serving: Any, receive: Receive, outward: AsgiSink) -> None
     task = asyncio.ensure_future(serving)
     leaving = asyncio.ensure_future(_left(receive))
     try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            outward.gone = True
+        while not (task.done() or leaving.done()):
+            done, _ = await asyncio.wait({task, leaving}, timeout=outward.pause, return_when=asyncio.FIRST_COMPLETED)
+            if not done and outward.pause is not None:
+                await outward.look()
+        outward.gone = not task.done()
     finally:
         leaving.cancel()
         task.cancel()

@@ -72,6 +72,11 @@ class TextSink:
             headers = [(b"content-type", kind), *(header for header in headers if header[0] not in _UNTOLD)]
         self._outward.start(status, headers, length)
 
+    def beat(self, period: float) -> None:
+        """See Sink: among bare words there is no place for it."""
+        if self._events:
+            self._outward.beat(period)
+
     def write(self, piece: bytes) -> bool:
         """See Sink."""
         text = piece if self._passes else self._text(piece)

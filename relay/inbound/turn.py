@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 from relay import call
 from relay.ask import Arrival
 from relay.call.account import Account
+from relay.call.sink import LOOKS, PING
 from relay.errors import RelayError
 from relay.exchange import Header
 from relay.inbound import guard
@@ -164,6 +165,20 @@ class Turn:
         if not self.keep_alive:
             lines.append(b"connection: close")
         self._head = b"%b%b\r\n\r\n" % (STATUS_LINE[status], b"\r\n".join(lines))
+
+    def beat(self, period: float) -> None:
+        """See Sink."""
+        self._loop.call_later(period / LOOKS, self._look, period / LOOKS, self._account.bytes_out, 0)
+
+    def _look(self, pause: float, seen: int, quiet: int) -> None:
+        """See whether anything was written since the last look; nothing is noted for it where pieces are written."""
+        if self.response_complete or self.disconnected:
+            return
+        quiet = quiet + 1 if self._account.bytes_out == seen else 0
+        if quiet == LOOKS and not self._flow.write_paused:
+            self.write(PING)
+            quiet = 0
+        self._loop.call_later(pause, self._look, pause, self._account.bytes_out, quiet)
 
     def write(self, piece: bytes) -> bool:
         """See Sink."""

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.client import chat
-from tests.process import RelayProcess, Start
-from tests.upstream import DONE, END, Close, Never, Step, Upstream, drip, event, opening, piece, response
+from tests.client import chat, request
+from tests.process import KEY, RelayProcess, Start
+from tests.upstream import DONE, END, Close, Never, Pause, Step, Upstream, drip, event, opening, piece, response
 
 CONNECT, FIRST_BYTE, IDLE, TOTAL = 0.3, 0.5, 0.5, 2.0
 LATE = 1.0  # seconds that a busy machine may add
@@ -130,6 +130,20 @@ def test_no_limit_counts_while_bytes_flow(relay: RelayProcess, upstream: Upstrea
         line for line in answer.body.split(b"\n") if line.startswith(b"data")
     ]
     assert "ok" == relay.record(answer)["outcome"]
+
+
+def test_heartbeats_stand_between_events_and_only_after_the_head(relay: RelayProcess, upstream: Upstream) -> None:
+    numbered = b"id: 7\n" + EVENT
+    parts = (piece(numbered), Pause(0.3), piece(EVENT[:10]), Pause(0.3), piece(EVENT[10:] + FINISH + DONE), END)
+    upstream.play("patient-2", Pause(0.3), opening(), *parts)
+
+    with relay.connect() as client:
+        client.send(request(chat("patient-2", stream=True), key=KEY))
+        answer = client.answer()
+
+    assert b": ping\n" in answer.body
+    assert numbered + EVENT + FINISH + DONE == answer.body.replace(b": ping\n", b"")
+    assert answer.body.startswith(numbered)
 
 
 @pytest.mark.parametrize("port", [1, None], ids=["refused", "closes"])
