@@ -16,6 +16,7 @@ RelayError                 status  type                    code
 │   └── QuotaExceeded       429    insufficient_quota      insufficient_quota
 ├── UpstreamFault
 │   ├── UpstreamError       502    api_error               upstream_error
+│   ├── UpstreamOff         502    api_error               upstream_error
 │   ├── UpstreamAuthFailed  502    api_error               upstream_auth_failed
 │   └── UpstreamTimeout     504    api_error               upstream_timeout
 └── OurFault
@@ -134,6 +135,12 @@ class UpstreamFault(RelayError):
 
 class UpstreamError(UpstreamFault):
     default_code, should_retry = "upstream_error", True
+
+
+class UpstreamOff(UpstreamFault):
+    """It is configured, and cannot be used until the configuration changes: to try again is of no use."""
+
+    default_code = "upstream_error"
 
 
 class UpstreamAuthFailed(UpstreamFault):

@@ -713,13 +713,11 @@ def test_the_reference_file_names_every_field() -> None:
     assert {"api_version"} == {name for name in fields if f"{name}:" not in text}
 
 
-def test_the_relays_own_key_in_the_environment_is_none_for_openai() -> None:
+def test_a_relays_key_in_the_environment_never_goes_to_openai() -> None:
     config = load(None, {"OPENAI_API_KEY": "sk-relay-abcdefghij"})
 
     assert {"echo"} == set(config.upstreams)
-    assert (
-        "upstreams: OPENAI_API_KEY holds a key of this relay, so OpenAI is not used as an upstream",
-    ) == config.warnings
+    assert {"openai": "env:OPENAI_API_KEY holds a key of a relay, not of OpenAI"} == config.disabled
 
 
 def test_kinds_that_are_not_served_yet_disable_their_upstream_and_nothing_else(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def listen(host: str, port: int) -> list[socket.socket]:
             chosen = sockets[0].getsockname()[1] if sockets else port
             sockets.append(_bound((str(address[0]), chosen), family))
     except OSError as fault:
-        reason = fault.strerror
+        reason = (
+            os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror
+        )  # getaddrinfo's are below 0
         raise SetupFault(f"cannot listen on {host}:{port}: {reason}; choose another place by --host, --port") from fault
     return sockets
 

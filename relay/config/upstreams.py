@@ -16,6 +16,7 @@ from relay.keys import PREFIX
 
 ECHO = "echo"
 _NOT_YET = frozenset({"azure", "anthropic"})  # kinds that may stand in a file, and are not served yet
+_OPENAI_HOST = "api.openai.com"
 OPENAI_KEY = "OPENAI_API_KEY"
 OPENAI = {"base_url": "https://api.openai.com/v1", "api_key": f"env:{OPENAI_KEY}"}
 
@@ -32,7 +33,7 @@ class Upstreams:
 def read_upstreams(reading: Reading, data: Mapping[str, Any] | None) -> Upstreams:
     """No upstreams in the file is OpenAI where its key is in the environment. Echo is always there."""
     if not data:
-        data = {"openai": OPENAI} if _is_openai_key(reading, reading.environ.get(OPENAI_KEY, "")) else {}
+        data = {"openai": OPENAI} if reading.environ.get(OPENAI_KEY) else {}
     data = data if ECHO in data else {**data, ECHO: {"kind": "echo"}}
     found = Upstreams(tuple(data))
     for name, entry in data.items():
@@ -44,14 +45,6 @@ def read_upstreams(reading: Reading, data: Mapping[str, Any] | None) -> Upstream
         if shape is not None and _is_sound(reading, shape, place):
             _add(reading, found, name, shape)
     return found
-
-
-def _is_openai_key(reading: Reading, text: str) -> bool:
-    """Whether it is a key for OpenAI: not this relay's own, which `export` lines leave in that very variable."""
-    if text.startswith(PREFIX):
-        reading.warn(("upstreams",), f"{OPENAI_KEY} holds a key of this relay, so OpenAI is not used as an upstream")
-        return False
-    return bool(text)
 
 
 def _is_sound(reading: Reading, shape: UpstreamShape, place: Place) -> bool:
@@ -126,7 +119,7 @@ def _keys(reading: Reading, shape: UpstreamShape, place: Place) -> tuple[Secret,
     for here, text in named.items():
         warn_literal(reading, here, text)
         try:
-            found.append(resolve(text, reading.environ))
+            found.append(_foreign(resolve(text, reading.environ), shape, text))
         except Unresolved as reason:
             missing[here] = str(reason)
     if named and not found:
@@ -134,6 +127,16 @@ def _keys(reading: Reading, shape: UpstreamShape, place: Place) -> tuple[Secret,
     for here, wrong in missing.items():
         reading.warn(here, f"{wrong}; the upstream's other keys are used")
     return tuple(found)
+
+
+def _foreign(secret: Secret, shape: UpstreamShape, text: str) -> Secret:
+    """The same secret. Raises Unresolved for a relay's key that would go to OpenAI.
+
+    The line that the relay tells callers to paste puts it into the very variable where OpenAI's own is looked for.
+    """
+    if secret.reveal().startswith(PREFIX) and urlsplit(shape.base_url or "").hostname == _OPENAI_HOST:
+        raise Unresolved(f"{text} holds a key of a relay, not of OpenAI")
+    return secret
 
 
 def warn_literal(reading: Reading, place: Place, text: str) -> None:

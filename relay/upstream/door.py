@@ -12,7 +12,7 @@ import msgspec
 
 from relay.ask import FORWARDED, Arrival, Ask
 from relay.edits import Edited, edit
-from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError
+from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamOff
 from relay.exchange import Drained, Engine, Header, Reply, Request, Take
 from relay.record import Try
 from relay.routing import Plan, Target
@@ -59,7 +59,7 @@ async def open_first(
     target = plan.targets[0]
     upstream = upstreams.get(target.upstream)
     if upstream is None:
-        raise UpstreamError(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
+        raise UpstreamOff(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
     edited = edit(ask, arrival.endpoint, plan.alias, target, may_ask_usage=target.model not in upstream.refuse_usage)
     reply = await _try(upstream, target, _request(upstream, arrival, edited.body), tries)
     if edited.asks_usage and reply.status == _BAD_REQUEST:

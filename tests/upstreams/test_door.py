@@ -11,7 +11,7 @@ import pytest
 from relay import ask as asking
 from relay import config, endpoints
 from relay.config.secret import Secret
-from relay.errors import BadRequest, Overloaded, RelayError, SetupFault, UpstreamAuthFailed, UpstreamError
+from relay.errors import BadRequest, Overloaded, RelayError, SetupFault, UpstreamAuthFailed, UpstreamError, UpstreamOff
 from relay.exchange import Drained, Header, Request, Take
 from relay.record import Try
 from relay.routing import Alias, Plan, Target
@@ -177,7 +177,7 @@ async def test_an_upstream_that_is_switched_off() -> None:
     arrival = asking.arrive(endpoints.ENDPOINTS[0], None, b"", (), "127.0.0.1")
     target = Target("gone", "gpt")
     plan = Plan(Alias("fast", (target,)), (target,))
-    with pytest.raises(UpstreamError, match=r"^Upstream 'gone' is switched off"):
+    with pytest.raises(UpstreamOff, match=r"^Upstream 'gone' is switched off"):
         await open_first(plan, arrival, asking.read(arrival, b"{}", 100), {}, [])
 
 
