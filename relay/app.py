@@ -28,7 +28,7 @@ from relay.store.sqlite import SqliteStore
 from relay.store.writer import Writer
 from relay.upstream.kinds import build
 
-_KEYS_PERIOD = 0.5  # seconds between two looks at whether a key changed: a revoked one is out within a second
+_LOOK_PERIOD = 0.5  # seconds between two looks at whether a key changed: a revoked one is out within a second
 _ADMIN_PREFIX = "sk-relay-admin-"
 _ADMIN_DIGEST = "admin_digest"
 log = logging.getLogger("relay")
@@ -53,8 +53,9 @@ class App:
         self._writer: Writer | None = None
         self._relay: Relay | None = None
         self._keys_version = -1
-        self._poll: asyncio.TimerHandle | None = None
-        self._pages = pages(self._running, int(time.time()))
+        self._look: asyncio.TimerHandle | None = None
+        self._alarms: list[str] = []
+        self._pages = pages(self._running, lambda: self._alarms, int(time.time()))
 
     # --- its life
 
@@ -85,7 +86,7 @@ class App:
         if self._writer is not None:
             self._writer.start()
         self._watch.start()
-        self._poll_keys()
+        self._look_around()
         return {"relay": self._running(), "watch": self._watch}
 
     def drain(self) -> None:
@@ -102,8 +103,8 @@ class App:
         relay.draining = True
         self.cut()
         await asyncio.sleep(0)  # the requests that were cut write their last words
-        if self._poll is not None:
-            self._poll.cancel()
+        if self._look is not None:
+            self._look.cancel()
         for upstream in relay.upstreams.values():
             await upstream.engine.close()
         relay.journal.close()  # first, so that the writer may finish with its last segment and remove it
@@ -117,14 +118,20 @@ class App:
             raise RuntimeError("the application was not started: its server sends no lifespan events")
         return self._relay
 
-    # --- keys
+    # --- what changes while it runs
 
-    def _poll_keys(self) -> None:
+    def _look_around(self) -> None:
+        """Take over changed keys, and tell what keeps the log from being written, once for each change."""
+        alarms = [alarm for alarm in (self._running().journal.alarm, self._writer and self._writer.alarm) if alarm]
         try:
             self._refresh_keys()
         except StoreFault as fault:  # the keys known so far stay in force
-            log.warning("%s", fault)
-        self._poll = asyncio.get_running_loop().call_later(_KEYS_PERIOD, self._poll_keys)
+            alarms.append(str(fault))
+        for alarm in alarms:
+            if alarm not in self._alarms:
+                log.warning("%s", alarm)
+        self._alarms = alarms
+        self._look = asyncio.get_running_loop().call_later(_LOOK_PERIOD, self._look_around)
 
     def _refresh_keys(self) -> None:
         """Take over the store's keys if they changed, beside those of the configuration."""

@@ -19,15 +19,15 @@ from relay.keys import Key, authenticate
 _MODELS = ("/v1/models", "/models", "/openai/v1/models", "/openai/models")
 
 
-def pages(relay: Callable[[], Relay], started: int) -> FastAPI:
-    """The application; `relay()` gives the running relay, `started` is in seconds since 1970."""
+def pages(relay: Callable[[], Relay], alarms: Callable[[], list[str]], started: int) -> FastAPI:
+    """The application; `relay()` gives the running relay, `alarms()` what is wrong; `started`: seconds since 1970."""
     app = FastAPI(title="relay", docs_url=None, redoc_url=None, openapi_url=None)
 
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
 
     async def readyz() -> Response:
-        return readiness(relay())
+        return readiness(relay(), alarms())
 
     async def models(request: Request) -> Response:
         names = relay().routes.names(_caller(relay(), request).models)
@@ -48,10 +48,13 @@ def pages(relay: Callable[[], Relay], started: int) -> FastAPI:
     return app
 
 
-def readiness(relay: Relay) -> Response:
-    """200 while requests can be served, with the reason why not in the body of a 503."""
+def readiness(relay: Relay, alarms: list[str]) -> Response:
+    """200 while requests can be served, with the reason why not in the body of a 503.
+
+    An alarm (the log cannot be written) is told, and keeps nothing from being served.
+    """
     reason = "draining" if relay.draining else None if relay.upstreams else "no upstream can be used"
-    return JSONResponse({"status": reason or "ready"}, status_code=503 if reason else 200)
+    return JSONResponse({"status": reason or "ready", "alarms": alarms}, status_code=503 if reason else 200)
 
 
 def _caller(relay: Relay, request: Request) -> Key:

@@ -148,7 +148,6 @@ ELSEWHERE = {
     "upstream": "upstreams",  # tests/upstream.py is the side that tests script
     "inbound": "live",  # a server's faces, the whole story and the process: on real sockets only
     "call": "live",
-    "pages": "live",
     "app": "live",
     "cli.serve": "live",
     "cli.workers": "live",

@@ -47,7 +47,7 @@ def paths() -> Iterator[str]:
         raise AssertionError
 
     yield from (endpoint.name for endpoint in (*ENDPOINTS, TEXT))
-    yield from (route.path.replace(":path", "") for route in pages(nobody, 0).routes if isinstance(route, Route))
+    yield from (route.path.replace(":path", "") for route in pages(nobody, list, 0).routes if isinstance(route, Route))
 
 
 @pytest.mark.parametrize("path", list(paths()))
