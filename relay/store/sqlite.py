@@ -311,7 +311,11 @@ def _values(wanted: Filter) -> dict[str, Any]:
 def _row(seq: int, record: Record) -> tuple[Any, ...]:
     """The values of one row: seq and COLUMNS, of which the last three are lists."""
     *values, tags, tries, edits = astuple(record)
-    return (seq, *values, *(msgspec.json.encode(part).decode() if part else "[]" for part in (tags, tries, edits)))
+    return (seq, *values, _listed(tags), _listed(tries), _listed(edits))
+
+
+def _listed(part: tuple[Any, ...]) -> str:
+    return msgspec.json.encode(part).decode() if part else "[]"
 
 
 def _together(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any]]]:
