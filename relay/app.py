@@ -155,7 +155,7 @@ class App:
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        scope["state"].update(await self.start())
+        scope.setdefault("state", {}).update(await self.start())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.stop()

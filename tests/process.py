@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tests.client import Answer, Client, request
 from tests.waiting import until
@@ -18,6 +18,7 @@ KEY = "sk-test-caller-8f2c61d09b7e4a35"  # what callers show to the relay
 UPSTREAM_KEY = "sk-test-upstream-51e07ad3c94f4b86"  # what the relay shows to the scripted upstream
 
 Start = Callable[..., "RelayProcess"]
+Face = Literal["fast", "asgi"]
 
 
 def free_port() -> int:
@@ -45,12 +46,16 @@ def configuration(upstream_port: int, **sections: Any) -> dict[str, Any]:
 
 @dataclass
 class RelayProcess:
-    """`relay serve` as a child process. JSON is YAML, so the configuration is written as JSON."""
+    """The relay as a child process: `relay serve`, or plain ASGI behind stock uvicorn.
+
+    JSON is YAML, so the configuration is written as JSON.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     environ: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    face: Face = "fast"
 
     @property
     def port(self) -> int:
@@ -74,9 +79,11 @@ class RelayProcess:
     def launch(self, *flags: str) -> None:
         """Start without waiting."""
         self.config_file.write_text(json.dumps(self.config, indent=1))
+        plain = [sys.executable, "-m", "tests.plain"]
+        command = self._command("serve", *flags) if self.face == "fast" else plain
         with (self.folder / "output.txt").open("ab") as output:
             self.process = subprocess.Popen(  # the interpreter that runs the tests runs the relay
-                self._command("serve", *flags), cwd=self.folder, env=self._environment(), stdout=output, stderr=output
+                command, cwd=self.folder, env=self._environment(), stdout=output, stderr=output
             )
 
     def start(self) -> None:

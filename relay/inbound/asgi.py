@@ -6,13 +6,14 @@ always the answer, until `drained` has sent it. That makes the server's own back
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from relay import call
 from relay.ask import arrive
 from relay.call.account import Account
-from relay.call.sink import LOOKS, PING, Sink
+from relay.call.sink import BODILESS, LOOKS, PING, Sink
 from relay.endpoints import TEXT, Endpoint, match
 from relay.errors import RelayError
 from relay.exchange import Header
@@ -44,25 +45,34 @@ class AsgiSink:
         self._send = send
         self._messages: list[Message] = []
         self._sending = asyncio.Lock()
+        self._beating: asyncio.Task[None] | None = None
         self._quiet = 0  # looks since something was written
-        self.pause: float | None = None  # seconds between two looks
+        self._over = False
         self.gone = False
 
     def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
         """See Sink."""
-        framing = [] if length is None else [(b"content-length", b"%d" % length)]
+        framing = [] if length is None or status in BODILESS else [(b"content-length", b"%d" % length)]
         self._messages.append({"type": "http.response.start", "status": status, "headers": [*headers, *framing]})
 
     def beat(self, period: float) -> None:
-        """See Sink."""
-        self.pause = period / LOOKS
+        """See Sink. `still` ends it."""
+        self._beating = asyncio.ensure_future(self._beats(period / LOOKS))
 
-    async def look(self) -> None:
-        """Send PING if this is one look too many that nothing was written."""
-        self._quiet += 1
-        if self._quiet > LOOKS and not self._sending.locked():
-            self.write(PING)
-            await self.drained()
+    async def _beats(self, pause: float) -> None:
+        """Send PING whenever a look is one too many that nothing was written; `pause`: seconds between two looks."""
+        while True:
+            await asyncio.sleep(pause)
+            self._quiet += 1
+            if self._quiet > LOOKS and not (self._over or self._sending.locked()):
+                self.write(PING)
+                self._quiet = 1  # a look was just now
+                await self.drained()
+
+    def still(self) -> None:
+        """End the beat."""
+        if self._beating is not None:
+            self._beating.cancel()
 
     def write(self, piece: bytes) -> bool:
         """See Sink."""
@@ -72,17 +82,20 @@ class AsgiSink:
 
     def end(self, piece: bytes = b"") -> None:
         """See Sink."""
+        self._over = True
         self._messages.append({"type": "http.response.body", "body": piece, "more_body": False})
 
     def abort(self) -> None:
         """See Sink: an answer that is never ended makes the server break the connection."""
+        self._over = True
 
     async def drained(self) -> None:
-        """See Sink."""
+        """See Sink. One that is cancelled while the server holds on keeps what it did not send, for the last words."""
         async with self._sending:
-            messages, self._messages = self._messages, []
-            for message in messages:
-                await self._send(message)
+            while self._messages:
+                with suppress(OSError):  # the client has left, which `receive` tells too
+                    await self._send(self._messages[0])
+                del self._messages[0]
 
 
 async def serve(
@@ -105,10 +118,13 @@ async def serve(
     except RelayError as fault:
         call.refuse(account, fault, sink)
     except _ClientLeft:
-        account.settle("client_disconnect", "the client left before its request was whole")
+        pass
     else:
         await _until_left(_serve(relay, account, body, sink, outward), receive, outward)
-    await outward.drained()
+    finally:
+        # Of one that was answered this says nothing; of one that the server cancelled it says the last words.
+        account.settle("client_disconnect", "the client left before its request was whole")
+        await outward.drained()
 
 
 def _wants_events(headers: Sequence[Header]) -> bool:
@@ -143,19 +159,17 @@ async def _serve(relay: call.Relay, account: Account, body: bytes, sink: Sink, o
     await outward.drained()
 
 
-async def _until_left(serving: Any, receive: Receive, outward: AsgiSink) -> None:
+async def _until_left(serving: Coroutine[Any, Any, None], receive: Receive, outward: AsgiSink) -> None:
     """Run `serving`, and cancel it as soon as the client leaves."""
     task = asyncio.ensure_future(serving)
     leaving = asyncio.ensure_future(_left(receive))
     try:
-        while not (task.done() or leaving.done()):
-            done, _ = await asyncio.wait({task, leaving}, timeout=outward.pause, return_when=asyncio.FIRST_COMPLETED)
-            if not done and outward.pause is not None:
-                await outward.look()
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
         outward.gone = not task.done()
     finally:
         leaving.cancel()
         task.cancel()
+        outward.still()
         await asyncio.gather(task, leaving, return_exceptions=True)
 
 

@@ -15,12 +15,11 @@ from uvicorn.server import ServerState
 from relay import call
 from relay.ask import Arrival
 from relay.call.account import Account
-from relay.call.sink import LOOKS, PING
+from relay.call.sink import BODILESS, LOOKS, PING
 from relay.errors import RelayError
 from relay.exchange import Header
 from relay.inbound import guard
 
-_BODILESS = frozenset({204, 304})  # answers in which no framing may stand (RFC 9110, 8.6)
 log = logging.getLogger("relay")
 
 
@@ -153,7 +152,7 @@ class Turn:
     def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
         """See Sink."""
         lines = [b": ".join(header) for header in (*self._state.default_headers, *headers)]
-        if status in _BODILESS:
+        if status in BODILESS:
             self._chunks = False
         elif length is not None:
             self._chunks = False

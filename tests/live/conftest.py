@@ -1,4 +1,8 @@
-"""What the live tests stand on: one scripted upstream and one real relay process for a module."""
+"""What the live tests stand on: one scripted upstream and one real relay process for a module and face.
+
+A module, or a test, that is marked `faces("fast", "asgi")` runs over both: `relay serve`, and the plain ASGI
+application behind stock uvicorn. The mark of a test counts before that of its module; without one it is the fast face.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,24 +11,42 @@ from uuid import uuid4
 
 import pytest
 
-from tests.process import RelayProcess, Start, configuration
+from tests.process import Face, RelayProcess, Start, configuration
 from tests.upstream import Upstream
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known."""
+    config.addinivalue_line("markers", "faces(*names): the faces of the relay that the test runs over")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a marked test once over each of its faces."""
+    mark = metafunc.definition.get_closest_marker("faces")
+    if mark is not None:
+        metafunc.parametrize("face", mark.args, indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
+def face(request: pytest.FixtureRequest) -> Face:
+    found: Face = getattr(request, "param", "fast")
+    return found
+
+
+@pytest.fixture(scope="module")
+def upstream(face: Face) -> Iterator[Upstream]:  # noqa: ARG001  # each face has its own, which has seen no other
     with Upstream() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def start(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def start(upstream: Upstream, face: Face, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts a relay with the scripted upstream; keyword arguments are sections of its config.yaml."""
     with ExitStack() as running:
 
         def started(environ: dict[str, str] | None = None, **sections: Any) -> RelayProcess:
             config = configuration(upstream.port, **sections)
-            relay = RelayProcess(tmp_path_factory.mktemp("relay"), config, environ or {})
+            relay = RelayProcess(tmp_path_factory.mktemp("relay"), config, environ or {}, face=face)
             running.callback(relay.end)
             relay.start()
             return relay

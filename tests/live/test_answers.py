@@ -11,6 +11,8 @@ from tests.process import KEY, RelayProcess, Start
 from tests.upstream import DONE, END, Close, Never, Step, Upstream, drip, event, opening, piece, response, stream
 from tests.waiting import until
 
+pytestmark = pytest.mark.faces("fast", "asgi")
+
 FINE = response({"ok": 1})
 BODY = b'{"ok": 1}'
 FINISH = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
@@ -62,6 +64,7 @@ UNSOUND: dict[str, tuple[Step, ...]] = {
 }
 
 
+@pytest.mark.faces("fast")  # the upstream's side alone, which both faces share
 @pytest.mark.parametrize("case", UNSOUND)
 def test_what_is_unsound_is_a_502(relay: RelayProcess, upstream: Upstream, model: str, case: str) -> None:
     upstream.play(model, *UNSOUND[case])
@@ -126,6 +129,7 @@ def test_clients_that_leave_leak_no_connection(narrow: RelayProcess, upstream: U
     assert [200] * 20 == [narrow.ask(chat(f"{model}-fine")).status for _ in range(20)]
 
 
+@pytest.mark.faces("fast")  # the upstream's side alone, which both faces share
 def test_no_free_connection_is_a_503(narrow: RelayProcess, upstream: Upstream, model: str) -> None:
     upstream.play(model, Never())
     waiting = [narrow.connect() for _ in range(10)]

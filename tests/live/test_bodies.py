@@ -11,6 +11,8 @@ from tests.client import chat
 from tests.process import RelayProcess, Start
 from tests.upstream import Upstream, response
 
+pytestmark = pytest.mark.faces("fast", "asgi")
+
 LIMIT = 2_000_000
 
 

@@ -9,6 +9,8 @@ from tests.client import chat
 from tests.process import KEY, RelayProcess
 from tests.upstream import DONE, END, Close, Pause, Reset, Step, Upstream, event, opening, piece, response
 
+pytestmark = pytest.mark.faces("fast", "asgi")
+
 FIRST = event({"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}}]})
 SECOND = event({"id": "c", "choices": [{"index": 0, "delta": {"content": "lo"}}]})
 FINISH = event({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})

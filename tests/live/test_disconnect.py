@@ -14,6 +14,8 @@ from tests.process import KEY, RelayProcess, Start
 from tests.upstream import Never, Pause, Step, Upstream, drip, event, opening, response
 from tests.waiting import until
 
+pytestmark = pytest.mark.faces("fast", "asgi")
+
 PROMISE = 0.5  # seconds; on an idle machine it is a tenth of a second
 
 EVENT = event({"choices": [{"index": 0, "delta": {"content": "x"}}]})
@@ -82,6 +84,7 @@ def test_every_endpoint_notices(relay: RelayProcess, upstream: Upstream, model: 
     assert ["client_disconnect"] == [row["outcome"] for row in relay.records(model)]
 
 
+@pytest.mark.faces("fast")  # behind stock uvicorn the exit is its own
 def test_every_request_has_its_record_after_random_departures_and_sigterm(start: Start, upstream: Upstream) -> None:
     relay = start()
     luck = random.Random(20)  # noqa: S311 - a repeatable schedule, no secret

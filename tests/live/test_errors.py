@@ -9,6 +9,8 @@ from tests.client import Answer, chat, request
 from tests.process import KEY, RelayProcess, Start
 from tests.upstream import DONE, END, Close, Pause, Reset, Step, Upstream, event, opening, piece, response, stream
 
+pytestmark = pytest.mark.faces("fast", "asgi")
+
 FIRST = event({"id": "c", "choices": [{"index": 0, "delta": {"content": "Hel"}}]})
 SECOND = event({"id": "c", "choices": [{"index": 0, "delta": {"content": "lo"}}]})
 FAULT = event({"choices": [], "error": {"code": 502, "message": "Provider returned error"}})
@@ -178,6 +180,7 @@ DEAD: dict[str, tuple[Step, ...]] = {
 }
 
 
+@pytest.mark.faces("fast")  # the upstream's side alone, which both faces share
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("case", DEAD)
 def test_an_upstream_that_says_nothing_sensible(

@@ -8,6 +8,8 @@ from tests.client import request
 from tests.process import KEY, RelayProcess, Start
 from tests.upstream import DONE, Upstream, event, response, stream
 
+pytestmark = pytest.mark.faces("fast", "asgi")
+
 SERVED = "vendor/real-model:v1"  # names may hold slashes and colons
 
 

@@ -9,6 +9,8 @@ from tests.client import chat, request
 from tests.process import KEY, RelayProcess
 from tests.upstream import DONE, END, Close, Pause, Step, Upstream, event, opening, piece, stream
 
+pytestmark = pytest.mark.faces("fast", "asgi")
+
 GOLDEN = b"".join(
     [
         'data: {"id":"g","choices":[{"index":0,"delta":{"role":"assistant","content":"你好、世界"}}]}\n\n'.encode(),

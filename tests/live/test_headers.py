@@ -9,6 +9,8 @@ from tests.client import chat
 from tests.process import KEY, UPSTREAM_KEY, RelayProcess, Start
 from tests.upstream import DONE, Upstream, event, response, stream
 
+pytestmark = pytest.mark.faces("fast", "asgi")
+
 FINE = response({"choices": []})
 CANARY = "sk-canary-2b6d9e81f07c4a53"
 

@@ -12,6 +12,8 @@ from tests.client import chat, request
 from tests.process import KEY, RelayProcess, Start
 from tests.upstream import DONE, END, Close, Never, Pause, Step, Upstream, drip, event, opening, piece, response
 
+pytestmark = pytest.mark.faces("fast", "asgi")
+
 CONNECT, FIRST_BYTE, IDLE, TOTAL = 0.3, 0.5, 0.5, 2.0
 LATE = 1.0  # seconds that a busy machine may add
 
@@ -65,6 +67,7 @@ SILENCES: dict[str, tuple[tuple[Step, ...], float]] = {
 }
 
 
+@pytest.mark.faces("fast")  # the upstream's side alone, which both faces share
 @pytest.mark.parametrize("silence", SILENCES)
 def test_a_silence_before_the_first_event_is_a_504(
     relay: RelayProcess, upstream: Upstream, model: str, silence: str
@@ -121,6 +124,7 @@ def test_a_body_that_stalls_never_looks_complete(relay: RelayProcess, upstream: 
     assert "upstream_timeout" == relay.record(answer)["outcome"]
 
 
+@pytest.mark.faces("fast")  # the upstream's side alone, which both faces share
 def test_no_limit_counts_while_bytes_flow(relay: RelayProcess, upstream: Upstream) -> None:
     upstream.play("patient-1", opening(), *drip(EVENT, every=0.3, times=8), piece(FINISH + DONE), END)
 

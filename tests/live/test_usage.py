@@ -9,6 +9,8 @@ from tests.client import chat
 from tests.process import RelayProcess, Start
 from tests.upstream import DONE, Upstream, event, response, stream
 
+pytestmark = pytest.mark.faces("fast", "asgi")
+
 USAGE = {
     "prompt_tokens": 9,
     "completion_tokens": 12,

@@ -1,0 +1,111 @@
+"""The ASGI face when its server gives up: what no client can bring about, and a server without uvicorn's manners."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from relay import call
+from relay.counters import MemoryCounters
+from relay.inbound.asgi import Message, Scope, relayed, serve
+from relay.journal import Journal, frames
+from relay.keys import Keyring, mint
+from relay.routing import Alias, Routes, Target
+from relay.upstream.door import Upstream
+from relay.upstream.echo import EchoEngine
+
+SHOWN, KEY = mint("tests", b"", 0)
+SCOPE: Scope = {
+    "type": "http",
+    "method": "POST",
+    "path": "/v1/chat/completions",
+    "http_version": "1.1",
+    "headers": [(b"host", b"relay"), (b"authorization", b"Bearer " + SHOWN.encode())],
+}
+BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi " * 50}], "stream": True}).encode()
+
+
+class Server:
+    """An ASGI server. It brings one piece of a body, and holds on, or raises OSError, at the first body to send."""
+
+    def __init__(self, folder: Path, piece: bytes, *, breaks: bool = False) -> None:
+        self.sent: list[Message] = []
+        self.waits = asyncio.Event()  # for the body or for room
+        self._brings = [piece]
+        self._piece = b""
+        self._breaks = breaks
+        self._held = False
+        self.relay = call.Relay(
+            routes=Routes.of([Alias("m", (Target("echo", "m"),))]),
+            keyring=Keyring.of(b"", [KEY]),
+            upstreams={"echo": Upstream("echo", EchoEngine())},
+            rates={},
+            counters=MemoryCounters(),
+            journal=Journal(folder),
+            bodies="none",
+            max_body=10_000,
+        )
+
+    async def receive(self) -> Message:
+        if self._brings:
+            self._piece = self._brings.pop()
+            return {"type": "http.request", "body": self._piece, "more_body": self._piece != BODY}
+        if self._piece != BODY:
+            self.waits.set()
+        await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if "body" in message and self._breaks:
+            raise OSError
+        if "body" in message and not self._held:
+            self._held = True
+            self.waits.set()
+            await asyncio.Event().wait()
+        self.sent.append(message)
+
+    def serving(self) -> asyncio.Task[None]:
+        found = relayed(SCOPE)
+        assert found is not None
+        return asyncio.ensure_future(serve(self.relay, found, SCOPE, self.receive, self.send))
+
+    def outcomes(self) -> list[str]:
+        return [entry.record.outcome for _, entry in frames(self.relay.journal.current)]
+
+    async def cancel(self) -> None:
+        """Begin to serve, and give up once that waits."""
+        serving = self.serving()
+        await self.waits.wait()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+
+async def test_a_request_that_is_cancelled_before_it_is_whole_has_its_record(tmp_path: Path) -> None:
+    server = Server(tmp_path, BODY[:10])
+
+    await server.cancel()
+
+    assert (["client_disconnect"], []) == (server.outcomes(), server.sent)
+
+
+async def test_a_stream_that_is_cancelled_says_so(tmp_path: Path) -> None:
+    server = Server(tmp_path, BODY)
+
+    await server.cancel()
+
+    first, *_, last = server.body.split(b"\n\n")[:-1]
+    assert "chat.completion.chunk" == json.loads(first.removeprefix(b"data: "))["object"]
+    assert "overloaded" == json.loads(last.removeprefix(b"data: "))["error"]["code"]
+    assert ("http.response.start", False) == (server.sent[0]["type"], server.sent[-1]["more_body"])
+    assert ["refused"] == server.outcomes()
+
+
+async def test_a_server_that_cannot_send_ends_nothing_but_the_answer(tmp_path: Path) -> None:
+    server = Server(tmp_path, BODY, breaks=True)
+
+    await server.serving()
+
+    assert (["ok"], b"") == (server.outcomes(), server.body)
