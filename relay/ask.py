@@ -125,25 +125,19 @@ def credential(head: Head) -> bytes:
 
 def arrive(endpoint: Endpoint, deployment: str | None, query: bytes, headers: Sequence[Header], peer: str) -> Arrival:
     """The arrival of a request now, with its new id."""
-    at = time.time_ns() // 1000
     sorted_head = head(headers)
     client = f"{peer} {sorted_head.agent}" if sorted_head.agent else peer
-    return Arrival(new_id(at), at, time.perf_counter_ns(), endpoint, deployment, query, sorted_head, client)
+    return _arrived(endpoint, deployment, query, sorted_head, client)
 
 
 def again(arrival: Arrival) -> Arrival:
     """The arrival now of a request with the very same head."""
+    return _arrived(arrival.endpoint, arrival.deployment, arrival.query, arrival.head, arrival.client)
+
+
+def _arrived(endpoint: Endpoint, deployment: str | None, query: bytes, head: Head, client: str) -> Arrival:
     at = time.time_ns() // 1000
-    return Arrival(
-        new_id(at),
-        at,
-        time.perf_counter_ns(),
-        arrival.endpoint,
-        arrival.deployment,
-        arrival.query,
-        arrival.head,
-        arrival.client,
-    )
+    return Arrival(new_id(at), at, time.perf_counter_ns(), endpoint, deployment, query, head, client)
 
 
 def new_id(at: int) -> str:

@@ -6,10 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+import pytest
 
 from tests.client import Answer, Client, request
 from tests.waiting import until
@@ -19,6 +22,22 @@ UPSTREAM_KEY = "sk-test-upstream-51e07ad3c94f4b86"  # what the relay shows to th
 
 Start = Callable[..., "RelayProcess"]
 Face = Literal["fast", "asgi"]
+
+
+@contextmanager
+def starting(
+    factory: pytest.TempPathFactory, configure: Callable[..., dict[str, Any]], face: Face = "fast"
+) -> Iterator[Start]:
+    """What starts relays, each with the configuration that `configure` makes of some sections, and ends them all."""
+    with ExitStack() as running:
+
+        def started(environ: dict[str, str] | None = None, **sections: Any) -> RelayProcess:
+            relay = RelayProcess(factory.mktemp("relay"), configure(**sections), environ or {}, face=face)
+            running.callback(relay.end)
+            relay.start()
+            return relay
+
+        yield started
 
 
 def free_port() -> int:

@@ -50,13 +50,11 @@ def serve(config_file: Path | None, host: str | None, port: int | None, workers:
     for warning in config.warnings:
         click.echo(f"relay: warning: {warning}", err=True)
     count = config.server.workers
-    sockets = [listen(config.server.host, config.server.port)]
-    first = prepare(config, os.environ)
-    said = banner(config, sockets[0][0].getsockname()[1], first)
+    bound = listen(config.server.host, config.server.port)
+    said = banner(config, bound[0].getsockname()[1], prepare(config, os.environ))
     if count == 1:
-        sys.exit(run(config, sockets[0], said))
-    sockets = share(sockets[0], count)
-    parent = os.getpid()
+        sys.exit(run(config, bound, said))
+    sockets, parent = share(bound, count), os.getpid()
     sys.exit(Workers(count, lambda number: run(config, sockets[number], "" if number else said, parent)).run())
 
 
@@ -78,9 +76,9 @@ def listen(host: str, port: int) -> list[socket.socket]:
             chosen = sockets[0].getsockname()[1] if sockets else port
             sockets.append(_bound((str(address[0]), chosen), family))
     except OSError as fault:
-        reason = (
-            os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror
-        )  # getaddrinfo's are below 0
+        # An error number above 0 is the system's; getaddrinfo's own are below, and have words of their own.
+        number = fault.errno or 0
+        reason = os.strerror(number) if number > 0 else fault.strerror
         raise SetupFault(f"cannot listen on {host}:{port}: {reason}; choose another place by --host, --port") from fault
     return sockets
 

@@ -151,19 +151,19 @@ class Turn:
 
     def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
         """See Sink."""
-        lines = [b": ".join(header) for header in (*self._state.default_headers, *headers)]
+        found = [*self._state.default_headers, *headers]
         if status in BODILESS:
             self._chunks = False
         elif length is not None:
             self._chunks = False
-            lines.append(b"content-length: %d" % length)
+            found.append((b"content-length", b"%d" % length))
         elif self._chunks:
-            lines.append(b"transfer-encoding: chunked")
+            found.append((b"transfer-encoding", b"chunked"))
         else:
             self.keep_alive = False
         if not self.keep_alive:
-            lines.append(b"connection: close")
-        self._head = b"%b%b\r\n\r\n" % (STATUS_LINE[status], b"\r\n".join(lines))
+            found.append((b"connection", b"close"))
+        self._head = _head(status, found)
 
     def beat(self, period: float) -> None:
         """See Sink."""
@@ -213,6 +213,9 @@ class Turn:
 def error_answer(fault: RelayError) -> bytes:
     """A whole answer for a request that never became one; the connection closes after it."""
     body = fault.body()
-    lines = [STATUS_LINE[fault.status], b"content-type: application/json\r\nconnection: close\r\n"]
-    lines += [b"%s: %s\r\n" % header for header in fault.headers()]
-    return b"".join([*lines, b"content-length: %d\r\n\r\n" % len(body), body])
+    kind, length = (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))
+    return _head(fault.status, [kind, (b"connection", b"close"), *fault.headers(), length]) + body
+
+
+def _head(status: int, headers: Sequence[Header]) -> bytes:
+    return b"%b%b\r\n\r\n" % (STATUS_LINE[status], b"\r\n".join([b": ".join(header) for header in headers]))

@@ -5,12 +5,11 @@ mark or --disable-socket says so, pytest-recording replaces answers only under i
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from tests.process import RelayProcess, Start, free_port
+from tests.process import RelayProcess, Start, free_port, starting
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -21,17 +20,13 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts a relay; keyword arguments are sections of its config.yaml. The model echo is always there."""
-    with ExitStack() as running:
 
-        def started(environ: dict[str, str] | None = None, **sections: Any) -> RelayProcess:
-            server = {"host": "127.0.0.1", "port": free_port()}
-            keys = [{"name": "tests", "key": "env:CALLER_KEY"}]
-            config = {"server": server, "store": "sqlite:///relay.db", "keys": keys} | sections
-            relay = RelayProcess(tmp_path_factory.mktemp("relay"), config, environ or {})
-            running.callback(relay.end)
-            relay.start()
-            return relay
+    def configured(**sections: Any) -> dict[str, Any]:
+        server = {"host": "127.0.0.1", "port": free_port()}
+        keys = [{"name": "tests", "key": "env:CALLER_KEY"}]
+        return {"server": server, "store": "sqlite:///relay.db", "keys": keys} | sections
 
+    with starting(tmp_path_factory, configured) as started:
         yield started
 
 

@@ -69,12 +69,13 @@ async def test_what_came_before_the_end_is_handed_on_also_to_who_comes_late(buil
     assert (b"so far", 0) == (taker.body, taker.lasts)
 
 
-async def test_a_reset_in_the_middle(build: Build) -> None:
+async def reset_midway(build: Build, *sent: bytes) -> Taker:
+    """Send, and reset once something of it was taken: a fault; what was taken."""
     arrived = asyncio.Event()
 
     async def script(talk: Talk) -> None:
         await talk.request()
-        await talk.send(CHUNKED, chunk(b"so far"))
+        await talk.send(*sent)
         await arrived.wait()
         talk.reset()
 
@@ -86,26 +87,18 @@ async def test_a_reset_in_the_middle(build: Build) -> None:
         arrived.set()
         with pytest.raises(UpstreamError, match=r"in the middle of its answer"):
             await pumping
+    return taker
+
+
+async def test_a_reset_in_the_middle(build: Build) -> None:
+    taker = await reset_midway(build, CHUNKED, chunk(b"so far"))
+
     assert (b"so far", 0) == (taker.body, taker.lasts)
 
 
 async def test_a_body_without_length_that_is_reset_is_not_whole(build: Build) -> None:
-    arrived = asyncio.Event()
+    taker = await reset_midway(build, b"HTTP/1.1 200 OK\r\n\r\nso far")
 
-    async def script(talk: Talk) -> None:
-        await talk.request()
-        await talk.send(b"HTTP/1.1 200 OK\r\n\r\nso far")
-        await arrived.wait()
-        talk.reset()
-
-    taker = Taker()
-    async with peer(script) as server:
-        reply = await build(server.url).open(post())
-        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
-        await taker.some.wait()
-        arrived.set()
-        with pytest.raises(UpstreamError):
-            await pumping
     assert taker.lasts == 0
 
 

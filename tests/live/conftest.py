@@ -5,13 +5,12 @@ application behind stock uvicorn. The mark of a test counts before that of its m
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import Any
+from functools import partial
 from uuid import uuid4
 
 import pytest
 
-from tests.process import Face, RelayProcess, Start, configuration
+from tests.process import Face, RelayProcess, Start, configuration, starting
 from tests.upstream import Upstream
 
 
@@ -42,15 +41,7 @@ def upstream(face: Face) -> Iterator[Upstream]:  # noqa: ARG001  # each face has
 @pytest.fixture(scope="module")
 def start(upstream: Upstream, face: Face, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts a relay with the scripted upstream; keyword arguments are sections of its config.yaml."""
-    with ExitStack() as running:
-
-        def started(environ: dict[str, str] | None = None, **sections: Any) -> RelayProcess:
-            config = configuration(upstream.port, **sections)
-            relay = RelayProcess(tmp_path_factory.mktemp("relay"), config, environ or {}, face=face)
-            running.callback(relay.end)
-            relay.start()
-            return relay
-
+    with starting(tmp_path_factory, partial(configuration, upstream.port), face) as started:
         yield started
 
 
