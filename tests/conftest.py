@@ -1,6 +1,7 @@
-"""No test sees the settings of the person who runs it."""
+"""No test sees the settings of the person who runs it, or how the tests were started."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -18,3 +19,10 @@ def scrubbed() -> Iterator[None]:
     kept = {name: os.environ.pop(name) for name in list(os.environ) if _is_setting(name)}
     yield
     os.environ.update(kept)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Programs that tests start hear Ctrl-C, also where a shell runs the tests in the background, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
