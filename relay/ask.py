@@ -14,7 +14,7 @@ import zstandard
 from relay import splice
 from relay.endpoints import Endpoint
 from relay.errors import BadRequest, BodyTooLarge, UnsupportedMedia
-from relay.exchange import Header
+from relay.exchange import Header, Request
 from relay.keys import Key
 from relay.record import Keep
 
@@ -24,8 +24,7 @@ FORWARDED = frozenset({
     b"traceparent", b"tracestate",
 })  # fmt: skip
 _LENGTH_DIGITS = 18  # of a content-length that is one
-_AUTHORIZATION = frozenset({b"authorization"})
-_CREDENTIALS = _AUTHORIZATION | {b"api-key", b"x-api-key"}
+_CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key"})
 _STRICTER: dict[Keep, int] = {"full": 0, "redacted": 1, "none": 2}
 _CLIENT_LENGTH = 200  # characters of a user agent that are kept
 _INFLATE_STEP = 65_536  # bytes decoded at a time, so that a bomb is met early
@@ -35,17 +34,25 @@ _WINDOW_MAX = 1 << 27  # bytes that a zstd frame may ask us to hold
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What the headers say that matters to the relay, and those of them that go on."""
+    """What the request line and the headers say that matters to the relay, and those headers that go on.
 
+    A keep-alive client mostly sends the same one again and again: then all its requests share this value, and what each
+    upstream is asked with such a head is worked out once and kept in `requests`.
+    """
+
+    endpoint: Endpoint
+    deployment: str | None  # the alias that an Azure path names
+    query: bytes
     credentials: tuple[bytes, ...]
     forwarded: tuple[Header, ...]
     encoding: bytes
     length: int | None  # of the body in bytes, as stated
     hosts: int  # Host lines
     expects: bool  # to be told to go on before it sends the body
-    agent: str
+    client: str
     tags: tuple[str, ...]
     log: str | None
+    requests: dict[object, Request] = {}
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -54,11 +61,7 @@ class Arrival(msgspec.Struct, frozen=True):
     id: str
     at: int
     began: int
-    endpoint: Endpoint
-    deployment: str | None  # the alias that an Azure path names
-    query: bytes
     head: Head
-    client: str
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -70,27 +73,30 @@ class Ask(msgspec.Struct, frozen=True):
     stream: bool
 
 
-def head(headers: Sequence[Header]) -> Head:
+def read_head(
+    endpoint: Endpoint, deployment: str | None, query: bytes, headers: Sequence[Header], peer: str = ""
+) -> Head:
     """Sort the headers (names in lower case). Raises nothing: what is wrong with them is told when it is used."""
     said = dict(headers)  # of one that stands twice the last counts, save where two are a fault
-    length, log = said.get(b"content-length", b""), said.get(b"x-relay-log")
+    length, log, agent = said.get(b"content-length", b""), said.get(b"x-relay-log"), said.get(b"user-agent")
     return Head(
-        credentials=_credentials(headers, said),
+        endpoint,
+        deployment,
+        query,
+        credentials=credentials(headers),
         forwarded=tuple([header for header in headers if header[0] in FORWARDED]),
         encoding=said.get(b"content-encoding", b"").strip().lower(),
         length=int(length) if length.isdigit() and len(length) <= _LENGTH_DIGITS else None,
         hosts=1 if len(said) == len(headers) and b"host" in said else sum(name == b"host" for name, _ in headers),
         expects=said.get(b"expect", b"").lower() == b"100-continue",
-        agent=_text(said.get(b"user-agent", b"")),
+        client=f"{peer} {_text(agent)}" if agent else peer,
         tags=_tags(said.get(b"x-relay-tags", b"")),
         log=None if log is None else _text(log).strip().lower(),
     )
 
 
-def _credentials(headers: Sequence[Header], said: dict[bytes, bytes]) -> tuple[bytes, ...]:
+def credentials(headers: Sequence[Header]) -> tuple[bytes, ...]:
     """All that are brought, under any of the three names, and twice under one if so."""
-    if len(said) == len(headers) and said.keys() & _CREDENTIALS == _AUTHORIZATION:
-        return (_bearer(said[b"authorization"]),)  # the usual case
     found = [(name, value) for name, value in headers if name in _CREDENTIALS]
     return tuple(_bearer(value) if name == b"authorization" else value.strip() for name, value in found)
 
@@ -110,9 +116,8 @@ def _tags(value: bytes) -> tuple[str, ...]:
     return tuple(tag for part in _text(value).split(",") if (tag := part.strip()))
 
 
-def credential(head: Head) -> bytes:
-    """The one credential of a request; empty when there is none. Raises BadRequest when it brings two that differ."""
-    found = head.credentials
+def credential(found: Sequence[bytes]) -> bytes:
+    """The one of a request's credentials; empty when there is none. Raises BadRequest when it brings two that differ."""
     if not found:
         return b""
     if len(found) > 1 and any(other != found[0] for other in found):
@@ -123,21 +128,10 @@ def credential(head: Head) -> bytes:
     return found[0]
 
 
-def arrive(endpoint: Endpoint, deployment: str | None, query: bytes, headers: Sequence[Header], peer: str) -> Arrival:
-    """The arrival of a request now, with its new id."""
-    sorted_head = head(headers)
-    client = f"{peer} {sorted_head.agent}" if sorted_head.agent else peer
-    return _arrived(endpoint, deployment, query, sorted_head, client)
-
-
-def again(arrival: Arrival) -> Arrival:
-    """The arrival now of a request with the very same head."""
-    return _arrived(arrival.endpoint, arrival.deployment, arrival.query, arrival.head, arrival.client)
-
-
-def _arrived(endpoint: Endpoint, deployment: str | None, query: bytes, head: Head, client: str) -> Arrival:
+def arrive(head: Head) -> Arrival:
+    """The arrival of a request with this head now."""
     at = time.time_ns() // 1000
-    return Arrival(new_id(at), at, time.perf_counter_ns(), endpoint, deployment, query, head, client)
+    return Arrival(new_id(at), at, time.perf_counter_ns(), head)
 
 
 def new_id(at: int) -> str:
@@ -159,16 +153,17 @@ def keep(default: Keep, key: Key, head: Head) -> Keep:
     raise BadRequest("The header x-relay-log must be full, redacted or none.", param="x-relay-log")
 
 
-def read(arrival: Arrival, body: bytes, limit: int) -> Ask:
+def read(head: Head, body: bytes, limit: int) -> Ask:
     """The request whose whole body is `body`. `limit`: bytes that it may decode to.
 
     Raises BadRequest, UnsupportedMedia (an unknown content-encoding), BodyTooLarge.
     """
-    body = plain(body, arrival.head, limit)
+    if head.encoding:
+        body = plain(body, head, limit)
     fields = splice.read(body)
     stated = splice.text(fields, "model")
-    model = arrival.deployment or stated  # Azure's path decides: its clients put anything into the body
-    return Ask(body, fields, model, splice.flag(fields, "stream"))
+    # Azure's path decides: its clients put anything into the body
+    return Ask(body, fields, head.deployment or stated, splice.flag(fields, "stream"))
 
 
 def model(ask: Ask, default: str | None) -> str:

@@ -13,6 +13,7 @@ from relay.endpoints import Endpoint
 from relay.errors import BadRequest
 from relay.routing import Alias, Target
 
+_encode = msgspec.json.Encoder().encode
 _USAGE = b'{"include_usage":true}'
 _Options = dict[str, msgspec.Raw]
 
@@ -27,21 +28,25 @@ class Edited(msgspec.Struct, frozen=True):
 
 def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, *, may_ask_usage: bool) -> Edited:
     """The body for `target`. Raises BadRequest when `stream_options` is not an object."""
+    fields = ask.fields
     changes: dict[str, bytes] = {}
-    model = msgspec.json.encode(target.model)
-    if bytes(ask.fields.get("model", b"")) != model:
+    model = _encode(target.model)
+    if not splice.says(ask.body, fields, "model", model):
         changes["model"] = model
+    if "stream" in fields and not splice.says(ask.body, fields, "stream", given := bytes(fields["stream"])):
+        changes["stream"] = given  # it stands there twice: from now on once
     if alias.default:
-        changes |= {name: value for name, value in alias.default.items() if name not in ask.fields}
-    changes.update(alias.set)
-    given = changes.get("stream_options") or ask.fields.get("stream_options")
-    options = _usage_options(given) if ask.stream and endpoint.usage_option and may_ask_usage else None
-    if options is not None:
-        changes["stream_options"] = options
-    if not changes:
-        return Edited(ask.body, (), asks_usage=False)
-    body = splice.patch(ask.body, ask.fields, changes)
-    return Edited(body, tuple(changes), asks_usage=options is not None)
+        changes |= {name: value for name, value in alias.default.items() if name not in fields}
+    if alias.set:
+        changes.update(alias.set)
+    asks_usage = False
+    if ask.stream and endpoint.usage_option and may_ask_usage:
+        options = _usage_options(changes.get("stream_options") or fields.get("stream_options"))
+        if options is not None:
+            changes["stream_options"] = options
+            asks_usage = True
+    body = splice.patch(ask.body, fields, changes) if changes else ask.body
+    return Edited(body, tuple(changes), asks_usage)
 
 
 def _usage_options(raw: bytes | msgspec.Raw | None) -> bytes | None:

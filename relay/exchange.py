@@ -5,13 +5,14 @@ costs one plain call and no task switch. `take` answers True to say "hold on", a
 `drained()` returns: that is the whole of back-pressure.
 """
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
 Header = tuple[bytes, bytes]  # names in lower case
+Lines = bytes  # headers as they stand in a head: each `name: value` with its line end
 Take = Callable[[bytes, bool], bool]
 Drained = Callable[[], Awaitable[None]]
 
@@ -26,13 +27,17 @@ class Timeouts:
     total: float | None = None
 
 
-class Request(msgspec.Struct, frozen=True):
-    """`target` is the path with its query; `headers` lack host, connection and framing, which are the engine's."""
+class Request(msgspec.Struct, eq=False):
+    """What is asked, but for the body, so that one is made for all that a client asks of an upstream.
+
+    `target` is the path with its query; `headers` lack host, connection and framing, which are the engine's.
+    `written` is the engine's: the head as it sends it, kept from the first time on.
+    """
 
     method: bytes
     target: bytes
-    headers: Sequence[Header]
-    body: bytes | AsyncIterable[bytes]
+    headers: tuple[Header, ...]
+    written: bytes | None = None
 
 
 class Reply(Protocol):
@@ -41,7 +46,7 @@ class Reply(Protocol):
     @property
     def status(self) -> int: ...
     @property
-    def headers(self) -> Sequence[Header]: ...
+    def headers(self) -> tuple[Header, ...]: ...
     @property
     def reused(self) -> bool: ...
     @property
@@ -61,8 +66,8 @@ class Reply(Protocol):
 class Engine(Protocol):
     """A way to reach one upstream's origin."""
 
-    async def open(self, request: Request) -> Reply:
-        """Send, and return when the head of the answer is in.
+    async def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> Reply:
+        """Send `request` with `body`, and return when the head of the answer is in.
 
         Raises UpstreamError (refused, reset, garbage), UpstreamTimeout (connect, first byte), Overloaded (no free
         connection in time). Cancelled, it closes the connection at once.
@@ -70,3 +75,13 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Close every connection; requests that still run are cut."""
+
+
+def lines(headers: Iterable[Header]) -> Lines:
+    """Headers as they stand in a head."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def headers(lines: Lines) -> list[Header]:
+    """The headers in what `lines` made."""
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines.split(b"\r\n")[:-1])]

@@ -59,8 +59,8 @@ def readiness(relay: Relay, alarms: list[str]) -> Response:
 
 def _caller(relay: Relay, request: Request) -> Key:
     """Raises Unauthorized, BadRequest."""
-    head = ask.head([(name.lower(), value) for name, value in request.headers.raw])
-    return authenticate(relay.keyring, ask.credential(head), time.time())
+    credentials = ask.credentials([(name.lower(), value) for name, value in request.headers.raw])
+    return authenticate(relay.keyring, ask.credential(credentials), time.time())
 
 
 def _model(name: str, created: int) -> dict[str, Any]:

@@ -20,9 +20,12 @@ Fields = dict[str, msgspec.Raw]
 POLICY = frozenset({"model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"})
 _KNOWN = POLICY | {"messages", "input", "temperature", "top_p", "tools", "tool_choice", "user"}  # need no second look
 _LOOSE = frozenset(name.casefold() for name in POLICY)
+_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 # A letter, digit or underscore of ASCII written as an escape: no encoder does so, and a key could hide behind it.
 _ESCAPED_LETTER = re.compile(rb"\\u00(?:3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
-_decoder = msgspec.json.Decoder(Fields)
+_decode = msgspec.json.Decoder(Fields).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_FLAGS = {b"true": True, b"false": False, b"null": False}
 
 
 def read(body: bytes) -> Fields:
@@ -30,12 +33,13 @@ def read(body: bytes) -> Fields:
     try:
         if not body.isascii():
             body.decode()  # raw values are not looked into, and JSON is UTF-8 all through
-        fields = _decoder.decode(body)
+        fields = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise BadRequest(f"We could not parse the body of your request as a JSON object: {fault}.") from fault
-    for name in fields.keys() - _KNOWN:
-        if name.casefold() in _LOOSE:
-            raise BadRequest(f"Unknown field {name!r}: write it in lower case.", param=name)
+    if not _KNOWN.issuperset(fields):
+        for name in fields.keys() - POLICY:
+            if name.casefold() in _LOOSE:
+                raise BadRequest(f"Unknown field {name!r}: write it in lower case.", param=name)
     return fields
 
 
@@ -45,7 +49,7 @@ def text(fields: Fields, name: str) -> str | None:
     if raw is None:
         return None
     try:
-        return msgspec.json.decode(raw, type=str)
+        return _decode_text(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise BadRequest(f"{name!r} must be a string.", param=name) from fault
 
@@ -55,10 +59,16 @@ def flag(fields: Fields, name: str) -> bool:
     raw = fields.get(name)
     if raw is None:
         return False
-    value = bytes(raw)
-    if value not in (b"true", b"false", b"null"):
+    value = _FLAGS.get(bytes(raw))
+    if value is None:
         raise BadRequest(f"{name!r} must be true or false.", param=name)
-    return value == b"true"
+    return value
+
+
+def says(body: bytes, fields: Fields, name: str, value: bytes) -> bool:
+    """Whether `body` says beyond doubt that field `name` is this raw JSON value, so that all readers will agree."""
+    raw = fields.get(name)
+    return raw is not None and bytes(raw) == value and _place(body, name, value) >= 0
 
 
 def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
@@ -69,39 +79,40 @@ def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
     spans: list[tuple[int, int, bytes]] = []
     added: list[bytes] = []
     for name, value in changes.items():
-        if name not in fields:
+        raw = fields.get(name)
+        if raw is None:
             added.append(b"%s:%s," % (json.dumps(name).encode(), value))
             continue
-        place = _place(body, name, bytes(fields[name]))
-        if place is None:
+        stood = bytes(raw)
+        start = _place(body, name, stood)
+        if start < 0:
             return _rebuilt(fields, changes)
-        spans.append((place[0], place[1], value))
+        spans.append((start, start + len(stood), value))
     if added:
         spans.append(_first(body, fields, added))
     return _spliced(body, spans)
 
 
-def _place(body: bytes, name: str, raw: bytes) -> tuple[int, int] | None:
-    """Where the value of top-level `name` stands, or None when that cannot be told without doubt.
+def _place(body: bytes, name: str, raw: bytes) -> int:
+    """Where the value of top-level `name` begins, or -1 when that cannot be told without doubt.
 
     The quoted name stands once in the body and no letter is escaped: so that once is the key itself. A name that is no
     ASCII identifier could be written in other ways still.
     """
-    key = _key(name)
-    if key is None or body.count(b'"%s"' % name.encode()) != 1 or (b"\\u00" in body and _ESCAPED_LETTER.search(body)):
-        return None
-    found = key.search(body)
-    if found is None or not body.startswith(raw, found.end()):
-        return None
-    return found.end(), found.end() + len(raw)
+    key = _quoted(name)
+    at = body.find(key) if key else -1
+    if at < 0 or body.find(key, at + 1) >= 0 or (b"\\u00" in body and _ESCAPED_LETTER.search(body)):
+        return -1
+    colon = _COLON.match(body, at + len(key))
+    if colon is None or not body.startswith(raw, colon.end()):
+        return -1
+    return colon.end()
 
 
 @lru_cache(maxsize=256)
-def _key(name: str) -> re.Pattern[bytes] | None:
-    """How the key stands before its value; None for a name that could be written in several ways."""
-    if not (name.isascii() and name.isidentifier()):
-        return None
-    return re.compile(rb'"%s"[ \t\r\n]*:[ \t\r\n]*' % name.encode())
+def _quoted(name: str) -> bytes:
+    """How the key is written; empty for a name that could be written in several ways."""
+    return b'"%s"' % name.encode() if name.isascii() and name.isidentifier() else b""
 
 
 def _first(body: bytes, fields: Fields, added: list[bytes]) -> tuple[int, int, bytes]:

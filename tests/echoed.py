@@ -28,7 +28,7 @@ Shape = TypeVar("Shape")
 async def ask(path: str, body: Any, method: bytes = b"POST") -> tuple[int, list[Header], list[bytes]]:
     """Status, headers and pieces of one exchange; the last piece came as the last."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    reply = await EchoEngine(clock=lambda: NOW + 0.5).open(Request(method, path.encode(), [], raw))
+    reply = await EchoEngine(clock=lambda: NOW + 0.5).open(Request(method, path.encode(), ()), raw)
     pieces: list[bytes] = []
     ends: list[bool] = []
 

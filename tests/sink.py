@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from relay.exchange import Header
+from relay.exchange import Header, Lines, headers
 
 
 class KeptSink:
@@ -20,9 +20,9 @@ class KeptSink:
         self.period = 0.0
         self._on_end = on_end
 
-    def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
+    def start(self, status: int, told: Lines, length: int | None) -> None:
         assert (self.status, self.over) == (0, False)
-        self.status, self.headers, self.length = status, headers, length
+        self.status, self.headers, self.length = status, headers(told), length
 
     def beat(self, period: float) -> None:
         assert self.status

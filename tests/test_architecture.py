@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    {"errors", "sse", "exchange", "endpoints"},
+    {"errors", "sse", "exchange", "endpoints", "repeat", "story"},
     {"splice", "usage", "routing", "limits", "wire", "record"},
     {"pricing", "keys", "redaction"},
     {"config", "counters", "journal", "ask"},
@@ -30,6 +30,7 @@ PURE = (
         "splice",
         "exchange",
         "endpoints",
+        "repeat",
         "usage",
         "routing",
         "limits",

@@ -3,20 +3,24 @@
 import gzip
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.ask import arrive, credential, decoded, head, keep, model, new_id, read
-from relay.endpoints import ENDPOINTS
+from relay.ask import Head, credential, decoded, keep, model, new_id, read
 from relay.errors import BadRequest, BodyTooLarge, UnsupportedMedia
 from relay.exchange import Header
 from relay.keys import Key
 from relay.record import Keep
 from tests.requests import arrival
+
+
+def head(headers: Sequence[Header]) -> Head:
+    return arrival(*headers).head
+
 
 CREDENTIALS: dict[str, tuple[list[Header], bytes]] = {
     "none": ([], b""),
@@ -36,7 +40,7 @@ CREDENTIALS: dict[str, tuple[list[Header], bytes]] = {
 def test_credential(case: str) -> None:
     headers, expected = CREDENTIALS[case]
 
-    assert expected == credential(head(headers))
+    assert expected == credential(head(headers).credentials)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,7 @@ def test_credential(case: str) -> None:
 )
 def test_two_different_credentials_are_ambiguous(second: Header) -> None:
     with pytest.raises(BadRequest, match="two different credentials") as refused:
-        credential(head([(b"authorization", b"Bearer sk-1"), second]))
+        credential(head([(b"authorization", b"Bearer sk-1"), second]).credentials)
 
     assert "ambiguous_credentials" == refused.value.code
     assert "sk-" not in refused.value.message
@@ -70,14 +74,14 @@ def test_what_is_said_in_the_head() -> None:
     )
 
     assert (b"gzip", 12, True, 2) == (said.encoding, said.length, said.expects, said.hosts)
-    assert ("aé" + "x" * 198, ("a", "b", "c"), "none") == (said.agent, said.tags, said.log)
+    assert ("127.0.0.1 aé" + "x" * 198, ("a", "b", "c"), "none") == (said.client, said.tags, said.log)
 
 
 def test_what_is_not_said() -> None:
     said = head([])
 
-    assert (b"", None, False, 0, "", (), None) == (
-        *(said.encoding, said.length, said.expects, said.hosts, said.agent, said.tags, said.log),
+    assert (b"", None, False, 0, "127.0.0.1", (), None) == (
+        *(said.encoding, said.length, said.expects, said.hosts, said.client, said.tags, said.log),
     )
 
 
@@ -126,9 +130,9 @@ def test_ids_of_one_moment_differ() -> None:
     assert 1000 == len({new_id(0) for _ in range(1000)})
 
 
-def test_an_arrival_names_its_client() -> None:
-    assert "10.0.0.1 curl/8" == arrive(ENDPOINTS[0], None, b"", [(b"user-agent", b"curl/8")], "10.0.0.1").client
-    assert "10.0.0.1" == arrive(ENDPOINTS[0], None, b"", [], "10.0.0.1").client
+def test_a_head_names_its_client() -> None:
+    assert "127.0.0.1 curl/8" == head([(b"user-agent", b"curl/8")]).client
+    assert "127.0.0.1" == head([]).client
 
 
 def raw_deflate(body: bytes) -> bytes:
@@ -159,7 +163,7 @@ def test_what_was_encoded_is_decoded(encoder: bytes, body: bytes, times: int) ->
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_cut_body_is_refused_or_lacks_nothing(encoder: bytes) -> None:
     encoded = ENCODERS[encoder](BODY)
-    asked = arrival((b"content-encoding", name(encoder)))
+    asked = arrival((b"content-encoding", name(encoder))).head
     for at in range(len(encoded)):
         try:
             assert BODY == read(asked, encoded[:at], LIMIT).body
@@ -171,7 +175,7 @@ def test_a_cut_body_is_refused_or_lacks_nothing(encoder: bytes) -> None:
 @pytest.mark.parametrize("junk", [b"", b"\x00", b"{}", b"junk" * 99], ids=["empty", "NUL", "JSON", "junk"])
 def test_what_is_not_so_encoded_is_refused(encoder: bytes, junk: bytes) -> None:
     with pytest.raises(BadRequest):
-        read(arrival((b"content-encoding", name(encoder))), junk, LIMIT)
+        read(arrival((b"content-encoding", name(encoder))).head, junk, LIMIT)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -200,12 +204,12 @@ def test_a_large_body_is_decoded_in_linear_time() -> None:
 @pytest.mark.parametrize("encoding", [b"br", b"compress", b"gzip, gzip", b"gzip,zstd", b"utf-8", b"\xff"])
 def test_unknown_encodings_are_told(encoding: bytes) -> None:
     with pytest.raises(UnsupportedMedia, match="send gzip, deflate, zstd or none"):
-        read(arrival((b"content-encoding", encoding)), BODY, LIMIT)
+        read(arrival((b"content-encoding", encoding)).head, BODY, LIMIT)
 
 
 @pytest.mark.parametrize("encoding", [b"", b"identity", b"Identity"])
 def test_a_plain_body_is_itself(encoding: bytes) -> None:
-    assert BODY is read(arrival((b"content-encoding", encoding)), BODY, LIMIT).body
+    assert BODY is read(arrival((b"content-encoding", encoding)).head, BODY, LIMIT).body
 
 
 READ = {
@@ -221,7 +225,7 @@ READ = {
 def test_read(case: str) -> None:
     body, deployment, asked, stream = READ[case]
 
-    ask = read(arrival(deployment=deployment), body, LIMIT)
+    ask = read(arrival(deployment=deployment).head, body, LIMIT)
 
     assert (body, asked, stream) == (ask.body, ask.model, ask.stream)
 
@@ -231,14 +235,14 @@ def test_read(case: str) -> None:
 )
 def test_read_refuses(body: bytes) -> None:
     with pytest.raises(BadRequest):
-        read(arrival(), body, LIMIT)
+        read(arrival().head, body, LIMIT)
 
 
 def test_a_model_there_must_be() -> None:
-    nameless = read(arrival(), b"{}", LIMIT)
+    nameless = read(arrival().head, b"{}", LIMIT)
 
     assert "default" == model(nameless, "default")
-    assert "a" == model(read(arrival(), b'{"model":"a"}', LIMIT), "default")
+    assert "a" == model(read(arrival().head, b'{"model":"a"}', LIMIT), "default")
     for default in (None, ""):
         with pytest.raises(BadRequest, match="model parameter"):
             model(nameless, default)

@@ -15,6 +15,7 @@ from relay.call.delivery import Delivery, deliver, outcome_of
 from relay.call.sink import Sink
 from relay.counters import Counters
 from relay.errors import InternalError, Overloaded, RelayError
+from relay.exchange import lines
 from relay.journal import Journal
 from relay.keys import Keyring, authenticate
 from relay.pricing import Rate
@@ -44,9 +45,9 @@ def admit(relay: Relay, account: Account) -> None:
 
     Raises Unauthorized, or BadRequest for two credentials that differ or an unknown wish.
     """
-    head = account.arrival.head
-    account.key = authenticate(relay.keyring, asking.credential(head), time.time())
-    account.keep = asking.keep(relay.bodies, account.key, head)
+    arrival = account.arrival
+    account.key = authenticate(relay.keyring, asking.credential(arrival.head.credentials), arrival.at / 1e6)
+    account.keep = asking.keep(relay.bodies, account.key, arrival.head)
 
 
 async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None:
@@ -59,7 +60,7 @@ async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None
     account.ready_at = time.perf_counter_ns()
     try:
         # what do you want?
-        account.ask = ask = asking.read(arrival, body, relay.max_body)
+        account.ask = ask = asking.read(arrival.head, body, relay.max_body)
         model = asking.model(ask, relay.routes.default_model)
         # who can serve it, and may you ask for it?
         key = account.key
@@ -68,7 +69,7 @@ async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None
         account.rate = relay.rates.get(f"{target.upstream}/{target.model}") if relay.rates else None
         # may you spend it?
         if key is not None:
-            account.lease = relay.counters.admit(key, time.time())
+            account.lease = relay.counters.admit(key, arrival.at / 1e6)
         # here it is
         account.asked_at = time.perf_counter_ns()
         opened = await open_first(plan, arrival, ask, relay.upstreams, account.tries)
@@ -105,6 +106,6 @@ def refuse(account: Account, fault: RelayError, sink: Sink) -> None:
     account.content_type = "application/json"
     account.sends(body)
     account.settle(outcome_of(fault), fault.message)
-    headers = [*account.marks(), (b"content-type", b"application/json"), *fault.headers()]
-    sink.start(fault.status, headers, len(body))
+    told = account.marks() + lines([(b"content-type", b"application/json"), *fault.headers()])
+    sink.start(fault.status, told, len(body))
     sink.end(body)

@@ -14,7 +14,7 @@ import msgspec
 from relay import pricing, redaction
 from relay.ask import Arrival, Ask
 from relay.counters import FREE, Lease
-from relay.exchange import Header
+from relay.exchange import Lines, lines
 from relay.journal import Journal
 from relay.keys import Key
 from relay.pricing import Rate
@@ -68,13 +68,11 @@ class Account(msgspec.Struct):
             self.response.append(piece)
             self.kept += len(piece)
 
-    def marks(self) -> list[Header]:
+    def marks(self) -> Lines:
         """The relay's own response headers, as far as they are known by now."""
-        found = [(b"x-relay-id", self.arrival.id.encode())]
-        if self.target is not None:
-            found += _served(self.target.upstream, self.target.model)
-            found.append((b"x-relay-attempts", b"%d" % len(self.tries)))
-        return found
+        target = self.target
+        served = b"" if target is None else _served(target.upstream, target.model, len(self.tries))
+        return b"x-relay-id: %b\r\n%b" % (self.arrival.id.encode(), served)
 
     def settle(self, outcome: Outcome, error: str | None = None) -> None:
         """Give the lease back and write the record, once; later calls do nothing."""
@@ -82,12 +80,16 @@ class Account(msgspec.Struct):
             return
         self.settled = True
         self.lease.settle()
-        self.journal.append(self._record(outcome, error), *self._bodies())
+        record = self._record(outcome, error)
+        if self.keep == "none":
+            self.journal.append(record)
+        else:
+            self.journal.append(record, *self._bodies())
 
     def _record(self, outcome: Outcome, error: str | None) -> Record:
         now = time.perf_counter_ns()
         arrival, ask, target, key = self.arrival, self.ask, self.target, self.key
-        used = self.usage or _NO_USAGE
+        head, used = arrival.head, self.usage or _NO_USAGE
         return Record(
             id=arrival.id,
             started_at=arrival.at,
@@ -95,7 +97,7 @@ class Account(msgspec.Struct):
             alias=ask.model if ask else None,
             upstream=target.upstream if target else None,
             model=target.model if target else None,
-            endpoint=arrival.endpoint.name,
+            endpoint=head.endpoint.name,
             stream=ask is not None and ask.stream,
             status=self.status,
             outcome=outcome,
@@ -110,8 +112,8 @@ class Account(msgspec.Struct):
             cost_nano=self.cost,
             usage_source="none" if self.usage is None else "upstream",
             bytes_out=self.bytes_out,
-            client=arrival.client,
-            tags=arrival.head.tags,
+            client=head.client,
+            tags=head.tags,
             tries=tuple(self.tries),
             edits=self.edits,
         )
@@ -123,7 +125,7 @@ class Account(msgspec.Struct):
         return (before + (now - self.last_at if self.last_at else 0)) // 1000
 
     def _bodies(self) -> Sequence[bytes | None]:
-        if self.keep == "none" or self.ask is None:
+        if self.ask is None:
             return None, None
         request, response = self.ask.body, b"".join(self.response)
         if self.status >= _ERROR:
@@ -134,8 +136,9 @@ class Account(msgspec.Struct):
 
 
 @lru_cache(maxsize=1024)
-def _served(upstream: str, model: str) -> tuple[Header, Header]:
-    return (b"x-relay-upstream", _value(upstream)), (b"x-relay-model", _value(model))
+def _served(upstream: str, model: str, attempts: int) -> Lines:
+    named = ((b"x-relay-upstream", _value(upstream)), (b"x-relay-model", _value(model)))
+    return lines((*named, (b"x-relay-attempts", b"%d" % attempts)))
 
 
 def _value(name: str) -> bytes:

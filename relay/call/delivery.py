@@ -11,6 +11,7 @@ waits. What goes wrong in it is kept in `fault`, which `drained` raises, or the 
 
 import json
 import time
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -19,7 +20,7 @@ from relay import edits, sse, usage
 from relay.call.account import Account
 from relay.call.sink import Sink
 from relay.errors import RelayError, UpstreamError, UpstreamTimeout
-from relay.exchange import Header, Reply
+from relay.exchange import Header, Lines, Reply, lines
 from relay.record import Outcome
 from relay.upstream.door import Opened
 
@@ -57,25 +58,37 @@ def deliver(
     `heartbeat`: seconds of silence after which an event stream says that it is alive; None for never.
     """
     reply = opened.reply
-    headers = _passed(reply)
-    said = dict(headers)
-    content_type = said.get(b"content-type", b"").lower()
-    readable = said.get(b"content-encoding", b"identity").lower() == b"identity"
-    account.content_type = content_type.decode("latin-1")
-    if readable and content_type.startswith(b"text/event-stream") and reply.status < _ERROR:
-        return Stream(account, opened, headers, sink, alias, heartbeat=heartbeat)
-    return Whole(account, reply, headers, sink, alias, held=readable and content_type.startswith(b"application/json"))
+    found = _passed(reply.status, reply.headers)
+    account.content_type = found.content_type
+    if found.streams:
+        return Stream(account, opened, found.told, sink, alias, heartbeat=heartbeat)
+    return Whole(account, reply, found.told, sink, alias, held=found.held)
 
 
-def _passed(reply: Reply) -> list[Header]:
+class _Passed(msgspec.Struct, frozen=True):
+    """What a head from an upstream comes to: the lines that go through, and the manner that fits what follows."""
+
+    told: Lines
+    content_type: str
+    streams: bool
+    held: bool
+
+
+@lru_cache(maxsize=256)  # most upstreams send the same head again and again
+def _passed(status: int, headers: tuple[Header, ...]) -> _Passed:
     """The upstream's headers that go through; on an error also whose it is and whether to try again."""
-    found = [h for h in reply.headers if h[0] in _PASSED or h[0].startswith(_PASSED_PREFIXES)]
-    if reply.status >= _ERROR:
+    found = [header for header in headers if header[0] in _PASSED or header[0].startswith(_PASSED_PREFIXES)]
+    said = dict(found)
+    if status >= _ERROR:
         found.append((b"x-relay-error-source", b"upstream"))
-        if not any(name == b"x-should-retry" for name, _ in found):
-            again = reply.status in _RETRIED or reply.status >= 500  # noqa: PLR2004  # a server's fault
+        if b"x-should-retry" not in said:
+            again = status in _RETRIED or status >= 500  # noqa: PLR2004  # a server's fault
             found.append((b"x-should-retry", b"true" if again else b"false"))
-    return found
+    kind = said.get(b"content-type", b"").lower()
+    readable = said.get(b"content-encoding", b"identity").lower() == b"identity"
+    streams = readable and kind.startswith(b"text/event-stream") and status < _ERROR
+    told = lines([*found, *_UNBUFFERED] if streams else found)
+    return _Passed(told, kind.decode("latin-1"), streams, readable and kind.startswith(b"application/json"))
 
 
 def outcome_of(fault: RelayError) -> Outcome:
@@ -91,10 +104,10 @@ class Whole:
     """See the head of this module."""
 
     def __init__(
-        self, account: Account, reply: Reply, headers: list[Header], sink: Sink, alias: str | None, *, held: bool
+        self, account: Account, reply: Reply, told: Lines, sink: Sink, alias: str | None, *, held: bool
     ) -> None:
         self._account = account
-        self._headers = headers
+        self._told = told
         self.fault: RelayError | None = None
         self._reply = reply
         self._sink = sink
@@ -127,20 +140,20 @@ class Whole:
             account.usage = usage.of_body(body)
             if self._alias is not None:
                 body = edits.renamed(body, self._alias)
-        headers = account.marks() + self._headers
+        told = account.marks() + self._told
         if (cost := account.cost) is not None:
-            headers.append((b"x-relay-cost", f"{cost / 10**9:.9f}".rstrip("0").rstrip(".").encode()))
+            told += b"x-relay-cost: %b\r\n" % f"{cost / 10**9:.9f}".rstrip("0").rstrip(".").encode()
         account.status = reply.status
         account.sends(body)
         self._settle()
-        self._sink.start(reply.status, headers, len(body))
+        self._sink.start(reply.status, told, len(body))
         self._sink.end(body)
 
     def _pass(self, piece: bytes, last: bool) -> bool:
         account, reply = self._account, self._reply
         if not self._begun:
             account.status = reply.status
-            self._sink.start(reply.status, account.marks() + self._headers, len(piece) if last else None)
+            self._sink.start(reply.status, account.marks() + self._told, len(piece) if last else None)
         account.sends(piece)
         self._tail = (self._tail + piece)[-_TAIL:]
         if not last:
@@ -181,7 +194,7 @@ class Stream:
         self,
         account: Account,
         opened: Opened,
-        headers: list[Header],
+        told: Lines,
         sink: Sink,
         alias: str | None,
         *,
@@ -189,7 +202,7 @@ class Stream:
     ) -> None:
         self._heartbeat = heartbeat
         self._account = account
-        self._headers = headers
+        self._told = told
         self._reply = opened.reply
         self._hides_usage = opened.edited.asks_usage
         self._sink = sink
@@ -255,22 +268,21 @@ class Stream:
             self.fault = fault
             return False
         if not any(map(sse.data, sse.events(out))):
-            if last and self._account.arrival.endpoint.finishes:
+            if last and self._account.arrival.head.endpoint.finishes:
                 self.fault = self._too_early()
             if self.fault is not None or not last:
                 self._early = out  # comments alone promise nothing: a real error may still follow
                 return False
         self._begun = True
         self._account.status = self._reply.status
-        headers = [h for h in self._headers if h[0] != b"cache-control"]
-        self._sink.start(self._reply.status, [*self._account.marks(), *headers, *_UNBUFFERED], None)
+        self._sink.start(self._reply.status, self._account.marks() + self._told, None)
         if self._heartbeat is not None:
             self._sink.beat(self._heartbeat)
         return True
 
     def _send(self, out: bytes, last: bool) -> bool:
         account, meter = self._account, self._meter
-        if last and not (meter.done or meter.finished or meter.errored) and account.arrival.endpoint.finishes:
+        if last and not (meter.done or meter.finished or meter.errored) and account.arrival.head.endpoint.finishes:
             self._cut("incomplete", self._too_early(), out)
             return False
         if out:

@@ -1,9 +1,8 @@
 """Sink: where an answer is written to, whatever server is behind it. The story writes, a face of inbound sends."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from relay.exchange import Header
+from relay.exchange import Lines
 
 BODILESS = frozenset({204, 304})  # answers in which no framing may stand (RFC 9110, 8.6)
 # A comment of an event stream, without the blank line that some clients would take for an event's end.
@@ -18,8 +17,8 @@ class Sink(Protocol):
     def gone(self) -> bool:
         """The client has left."""
 
-    def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
-        """Set the head. `length` of the body in bytes, None when it is not known."""
+    def start(self, status: int, told: Lines, length: int | None) -> None:
+        """Set the head: what it tells but for the framing. `length` of the body in bytes, None when it is not known."""
 
     def beat(self, period: float) -> None:
         """From now on send PING whenever nothing was written for `period` seconds."""

@@ -11,12 +11,12 @@ from contextlib import suppress
 from typing import Any
 
 from relay import call
-from relay.ask import arrive
+from relay.ask import arrive, read_head
 from relay.call.account import Account
 from relay.call.sink import BODILESS, LOOKS, PING, Sink
 from relay.endpoints import TEXT, Endpoint, match
 from relay.errors import RelayError
-from relay.exchange import Header
+from relay.exchange import Header, Lines, headers
 from relay.inbound import guard
 from relay.inbound.text import TextSink, question
 
@@ -50,10 +50,10 @@ class AsgiSink:
         self._over = False
         self.gone = False
 
-    def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
+    def start(self, status: int, told: Lines, length: int | None) -> None:
         """See Sink."""
         framing = [] if length is None or status in BODILESS else [(b"content-length", b"%d" % length)]
-        self._messages.append({"type": "http.response.start", "status": status, "headers": [*headers, *framing]})
+        self._messages.append({"type": "http.response.start", "status": status, "headers": [*headers(told), *framing]})
 
     def beat(self, period: float) -> None:
         """See Sink. `still` ends it."""
@@ -103,15 +103,15 @@ async def serve(
 ) -> None:
     """One relayed request over ASGI; `found` is what `relayed` said of its scope."""
     endpoint = found[0]
-    headers = [(name.lower(), value) for name, value in scope["headers"]]
+    said = [(name.lower(), value) for name, value in scope["headers"]]
     peer = scope["client"][0] if scope.get("client") else ""
-    arrival = arrive(*found, scope.get("query_string", b""), headers, peer)
+    head = read_head(*found, scope.get("query_string", b""), said, peer)
     outward = AsgiSink(send)
-    sink: Sink = TextSink(outward, events=_wants_events(headers)) if endpoint is TEXT else outward
-    account = Account(arrival, relay.journal)
+    sink: Sink = TextSink(outward, events=_wants_events(said)) if endpoint is TEXT else outward
+    account = Account(arrive(head), relay.journal)
     try:
         call.admit(relay, account)
-        guard.check_arrival(arrival.head, scope["http_version"], relay.max_body)
+        guard.check_arrival(head, scope["http_version"], relay.max_body)
         body = await _body(receive, relay.max_body)
         if endpoint is TEXT:
             body = question(relay, account, body)
@@ -127,8 +127,8 @@ async def serve(
         await outward.drained()
 
 
-def _wants_events(headers: Sequence[Header]) -> bool:
-    return any(name == b"accept" and b"text/event-stream" in value for name, value in headers)
+def _wants_events(said: Sequence[Header]) -> bool:
+    return any(name == b"accept" and b"text/event-stream" in value for name, value in said)
 
 
 class _ClientLeft(Exception):

@@ -14,12 +14,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from relay import call
-from relay.ask import Arrival, again, arrive
+from relay.ask import Head, read_head
 from relay.endpoints import match
-from relay.errors import BadRequest, HeadTooLarge, InternalError, RelayError
-from relay.inbound import guard, repeat
+from relay.errors import BadRequest, BodyTooLarge, HeadTooLarge, InternalError, RelayError
+from relay.inbound import guard
 from relay.inbound.turn import Turn, error_answer
 from relay.inbound.watch import Watch
+from relay.repeat import Repeat
 
 _LINGER = 2.0  # seconds in which a refused client may finish sending and read why
 _PIPELINED_MAX = 8  # requests that wait behind the one that is answered, before no more are read
@@ -48,8 +49,8 @@ class RelayProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._relay: call.Relay = app_state["relay"]
         self._watch: Watch = app_state["watch"]
-        self._turn: Turn | None = None  # the relayed request under way
-        self._repeat: repeat.Repeat | None = None  # what the next request probably begins with
+        self._repeat: Repeat[Head] = Repeat()  # what the next request probably begins with
+        self._whole: bytes | None = None  # the body of the relayed request that has just been read
         self._peer = ""
         self._in_head = False
         self._in_message = False
@@ -62,68 +63,83 @@ class RelayProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else ""
+        self._turn = Turn(
+            self._relay,
+            transport,
+            loop=self.loop,
+            flow=self.flow,
+            state=self.server_state,
+            on_response=self._on_turn_complete,
+        )
         self._since = self.loop.time()
         self._watch.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._watch.connections.discard(self)
-        if self._turn is not None:
-            self._turn.leave()
+        self._turn.leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        whole = not self._in_message and not self._busy()
-        if whole and self._repeat is not None and (body := self._repeat.body(data)) is not None:
-            self._serve_again(self._repeat, body)
+        fresh = not self._in_message and not self._busy()
+        if fresh and (body := self._repeat.body(data)) is not None:
+            self._serve_again(body)
             return
         self._read_size = len(data) if not self._in_head else self._read_size + len(data)
+        self._whole = None
         self._feed(data)
         if self._in_head and self._read_size > guard.HEAD_BYTES:
             self._refuse(HeadTooLarge(guard.TOO_LARGE))  # a line without end, of which no callback has told yet
-        turn = self._turn
-        if whole and turn is not None and turn.running and turn.keep_alive:
-            self._repeat = repeat.of(data, turn.arrival)
+        if fresh and self._whole is not None:
+            self._repeat.learn(data, self._whole, self._turn.head)
 
     def _feed(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserCallbackError as wrapped:
-            self._refuse(_fault(wrapped))
+            if isinstance(wrapped.__context__, _Unheard):
+                self._deaf = True
+            else:
+                self._refuse(_fault(wrapped))
         except httptools.HttpParserError:
             self._refuse(BadRequest("The request is not valid HTTP/1.1."))
         except httptools.HttpParserUpgrade:
             self._refuse(BadRequest("The relay does not switch protocols here."))
 
-    def _serve_again(self, known: repeat.Repeat, body: bytes) -> None:
+    def _serve_again(self, body: bytes) -> None:
         """Serve a request whose head is known: all that was asked of the head is asked again, save what it says."""
-        turn = self._begin(again(known.arrival), "1.1", keep_alive=True)
+        turn = self._begin(self._repeat.known, chunks=True, keep_alive=True)
         turn.admit(None)
+        if turn.response_complete:
+            return  # it was refused
         try:
-            turn.receive(body)
-        except RelayError as fault:
+            guard.check_length(len(body), self._relay.max_body)
+        except BodyTooLarge as fault:
             self._refuse(fault)
         else:
-            turn.run()
+            turn.serve(body)
 
     def tick(self, now: float) -> None:
         """See Watched."""
         waited, turn = now - self._since, self._turn
         if self._in_head:
             self._refuse_if(guard.late_head(waited))
-        elif turn is not None and not turn.running:
+        elif self._has_turn() and not turn.running:
             self._refuse_if(guard.late_body(waited, turn.size))
         elif not self._busy() and waited >= (_LINGER if self._deaf else self.timeout_keep_alive):
             self.transport.abort()
 
     def cut(self) -> None:
         """See Watched."""
-        if self._turn is not None:
-            self._turn.cut()
+        self._turn.cut()
 
     def _busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _has_turn(self) -> bool:
+        """Whether a relayed request is under way, perhaps with others pipelined behind it."""
+        return not self._turn.response_complete
 
     def _refuse_if(self, fault: RelayError | None) -> None:
         if fault is not None:
@@ -133,7 +149,7 @@ class RelayProtocol(HttpToolsProtocol):
         """Answer, if it is this request's turn to be answered, and end the connection after what is under way."""
         self._deaf, self._in_head = True, False
         self._since = self.loop.time()
-        if self._turn is not None and not self._turn.running:
+        if self._has_turn() and not self._turn.running:
             self._turn.keep_alive = False
             self._turn.refuse(fault)
         elif self._busy():
@@ -154,6 +170,8 @@ class RelayProtocol(HttpToolsProtocol):
     # --- one request, as the parser tells it
 
     def on_message_begin(self) -> None:
+        if self._deaf or self.transport.is_closing():
+            raise _Unheard
         self.url = b""
         self.headers = []
         self._in_head = self._in_message = True
@@ -174,25 +192,16 @@ class RelayProtocol(HttpToolsProtocol):
             guard.check_hosts(sum(name == b"host" for name, _ in self.headers), version)
             self._enter_asgi()
             return
-        arrival = arrive(*found, query, self.headers, self._peer)
-        turn = self._begin(arrival, version, keep_alive=version == "1.1" and self.parser.should_keep_alive())
+        head = read_head(*found, query, self.headers, self._peer)
+        alive = version == "1.1" and self.parser.should_keep_alive()
+        turn = self._begin(head, chunks=version == "1.1", keep_alive=alive)
         turn.admit(version)
-        if arrival.head.expects and not turn.response_complete:
+        if head.expects and not turn.response_complete:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _begin(self, arrival: Arrival, version: str, *, keep_alive: bool) -> Turn:
-        turn = Turn(
-            self._relay,
-            arrival,
-            self.transport,
-            loop=self.loop,
-            flow=self.flow,
-            state=self.server_state,
-            on_response=self.on_response_complete,
-            chunks=version == "1.1",
-            keep_alive=keep_alive,
-        )
-        self._turn = self.cycle = turn  # the cycle is what uvicorn's pipelining and shutdown look at
+    def _begin(self, head: Head, *, chunks: bool, keep_alive: bool) -> Turn:
+        turn = self.cycle = self._turn  # the cycle is what uvicorn's pipelining and shutdown look at
+        turn.begin(head, chunks=chunks, keep_alive=keep_alive)
         return turn
 
     def _enter_asgi(self) -> None:
@@ -207,23 +216,26 @@ class RelayProtocol(HttpToolsProtocol):
             self.flow.resume_reading()  # who reads on while requests wait sees the client leave
 
     def on_body(self, body: bytes) -> None:
-        if self._turn is not None and self._turn is self.cycle:
-            self._turn.receive(body)
-        else:
+        if self.cycle is not self._turn:
             super().on_body(body)
+        elif not self._turn.response_complete:  # else it was refused, and this is thrown away
+            self._turn.receive(body)
 
     def on_message_complete(self) -> None:
         self._in_message = False
-        if self._turn is not None and self._turn is self.cycle:
-            self._turn.run()
-        else:
+        if self.cycle is not self._turn:
             super().on_message_complete()
+        elif not self._turn.response_complete:
+            plain = self._turn.keep_alive and not self._turn.head.expects
+            body = self._turn.run()
+            self._whole = body if plain else None
+
+    def _on_turn_complete(self) -> None:
+        if not self._ends(self._turn):
+            self.on_response_complete()
 
     def on_response_complete(self) -> None:
-        """The answer went out: on to what is pipelined, or idle, or to the end of the connection."""
-        turn, self._turn = self._turn, None
-        if turn is not None and self._ends(turn):
-            return
+        """The answer went out: on to what is pipelined, or idle."""
         if self.pipeline:
             super().on_response_complete()
             return
@@ -240,6 +252,10 @@ class RelayProtocol(HttpToolsProtocol):
         else:
             return False
         return True
+
+
+class _Unheard(Exception):
+    """Another request has come on a connection that ends with the answer before it."""
 
 
 def _fault(wrapped: httptools.HttpParserCallbackError) -> RelayError:

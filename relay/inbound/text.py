@@ -3,8 +3,6 @@
 `question` makes the OpenAI request of the short one; TextSink takes the events of its answer and lets the text through.
 """
 
-from collections.abc import Sequence
-
 import msgspec
 from msgspec.structs import replace
 
@@ -12,7 +10,7 @@ from relay import ask as asking
 from relay import call, splice, sse
 from relay.call.account import Account
 from relay.call.sink import Sink
-from relay.exchange import Header
+from relay.exchange import Lines, headers, lines
 
 _GREETING = b'[{"role":"user","content":"Hello"}]'
 _UNTOLD = frozenset({b"content-type", b"content-length", b"content-encoding"})
@@ -64,13 +62,14 @@ class TextSink:
         """See Sink."""
         return self._outward.gone
 
-    def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
+    def start(self, status: int, told: Lines, length: int | None) -> None:
         """See Sink."""
-        self._passes = length is not None or dict(headers).get(b"content-type", b"").startswith(b"application/json")
+        said = headers(told)
+        self._passes = length is not None or dict(said).get(b"content-type", b"").startswith(b"application/json")
         if not self._passes:
             kind = b"text/event-stream; charset=utf-8" if self._events else b"text/plain; charset=utf-8"
-            headers = [(b"content-type", kind), *(header for header in headers if header[0] not in _UNTOLD)]
-        self._outward.start(status, headers, length)
+            told = lines([(b"content-type", kind), *(header for header in said if header[0] not in _UNTOLD)])
+        self._outward.start(status, told, length)
 
     def beat(self, period: float) -> None:
         """See Sink: among bare words there is no place for it."""

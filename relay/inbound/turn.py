@@ -1,4 +1,4 @@
-"""Turn: one relayed request on a client's connection, from its head to its last byte; the fast face's Sink.
+"""Turn: the relayed request that has its turn on a client's connection, from head to last byte; the fast face's Sink.
 
 To uvicorn it looks like the request in progress (its "cycle"): pipelined requests wait for `response_complete`, and a
 shutdown takes `keep_alive` away.
@@ -13,12 +13,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from relay import call
-from relay.ask import Arrival
+from relay.ask import Head, arrive
 from relay.call.account import Account
 from relay.call.sink import BODILESS, LOOKS, PING
 from relay.errors import RelayError
-from relay.exchange import Header
+from relay.exchange import Header, Lines, lines
 from relay.inbound import guard
+from relay.story import Story
 
 log = logging.getLogger("relay")
 
@@ -31,27 +32,27 @@ class Unheard:
 
 
 class Turn:
-    """`on_response` is called once the answer is over and the connection is free for the next request."""
+    """`on_response` is called once the answer is over and the connection is free for the next request.
+
+    A connection has one for all of its relayed requests, which come one after the other: `begin` makes it the next.
+    """
 
     message_event = Unheard()
 
     __slots__ = (
-        "_account", "_body", "_chunks", "_flow", "_head", "_loop", "_on_response", "_relay", "_state",
-        "_task", "_transport", "disconnected", "keep_alive", "response_complete", "size",
+        "_account", "_body", "_chunks", "_defaults", "_flow", "_head", "_loop", "_on_response", "_relay", "_said",
+        "_state", "_story", "_transport", "disconnected", "keep_alive", "response_complete", "size",
     )  # fmt: skip
 
     def __init__(
         self,
         relay: call.Relay,
-        arrival: Arrival,
         transport: asyncio.Transport,
         *,
         loop: asyncio.AbstractEventLoop,
         flow: FlowControl,
         state: ServerState,
         on_response: Callable[[], None],
-        chunks: bool,
-        keep_alive: bool,
     ) -> None:
         self._relay = relay
         self._transport = transport
@@ -59,11 +60,18 @@ class Turn:
         self._flow = flow
         self._state = state
         self._on_response = on_response
-        self._chunks = chunks  # an answer of unknown length goes out in chunks, or to the end of the connection
+        self._defaults: Sequence[Header] = ()  # the server's own headers,
+        self._said = b""  # and how they are written
+        self.disconnected = False
+        self.response_complete = True
+
+    def begin(self, head: Head, *, chunks: bool, keep_alive: bool) -> None:
+        """A request with this head has arrived. `chunks`: an answer of unknown length may go out in chunks."""
+        self._account = Account(arrive(head), self._relay.journal)
+        self._chunks = chunks
         self.keep_alive = keep_alive
-        self.response_complete = self.disconnected = False
-        self._account = Account(arrival, relay.journal)
-        self._task: asyncio.Task[None] | None = None
+        self.response_complete = False
+        self._story: Story | None = None
         self._head: bytes | None = None
         self._body: list[bytes] = []
         self.size = 0  # bytes of the body that have come
@@ -71,17 +79,17 @@ class Turn:
     @property
     def running(self) -> bool:
         """The request is wholly here and being served."""
-        return self._task is not None
+        return self._story is not None
 
     @property
-    def arrival(self) -> Arrival:
+    def head(self) -> Head:
         """The request's."""
-        return self._account.arrival
+        return self._account.arrival.head
 
     @property
     def swallows(self) -> bool:
         """Whether what still comes of a refused request's body is worth reading, to keep the connection."""
-        head = self._account.arrival.head
+        head = self.head
         return not head.expects and head.length is not None and head.length <= guard.SHORT
 
     # --- the request comes in
@@ -94,7 +102,7 @@ class Turn:
         try:
             call.admit(self._relay, self._account)
             if unseen is not None:
-                guard.check_arrival(self._account.arrival.head, unseen, self._relay.max_body)
+                guard.check_arrival(self.head, unseen, self._relay.max_body)
         except RelayError as fault:
             self.refuse(fault)
 
@@ -104,21 +112,26 @@ class Turn:
         guard.check_length(self.size, self._relay.max_body)
         self._body.append(piece)
 
-    def run(self) -> None:
-        """The body is whole: serve the request."""
-        if self.response_complete:
-            return
+    def run(self) -> bytes:
+        """The body is whole: serve the request, and return the body."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
-        self._task = self._loop.create_task(self._serve(body))
+        self.serve(body)
+        return body
+
+    def serve(self, body: bytes) -> None:
+        """Serve the request, whose body this is, if it was not refused."""
+        if not self.response_complete:
+            self._story = Story(self._serve(body), self._loop)
+            self._story.go_on()
 
     async def _serve(self, body: bytes) -> None:
         try:
             await call.serve(self._relay, self._account, body, self)
         except Exception:
-            log.exception("request %s failed", self.arrival.id)
+            log.exception("request %s failed", self._account.arrival.id)
         if not self.response_complete:
-            log.error("request %s ended without an answer", self.arrival.id)
+            log.error("request %s ended without an answer", self._account.arrival.id)
             self.abort()
 
     def refuse(self, fault: RelayError) -> None:
@@ -129,18 +142,17 @@ class Turn:
     def leave(self) -> None:
         """The client has left: end what is under way for it."""
         self.disconnected = True
-        account = self._account
-        if self._task is None:
-            account.settle("client_disconnect", "the client left before its request was whole")
+        if self.response_complete:
             return
-        self._task.cancel()
-        # A task that is cancelled before its first step never runs, and could not settle.
-        self._task.add_done_callback(lambda _: account.settle("client_disconnect", "the client left"))
+        if self._story is None:
+            self._account.settle("client_disconnect", "the client left before its request was whole")
+        else:
+            self._story.cancel()
 
     def cut(self) -> None:
         """The relay shuts down: end what is under way, which tells the client so."""
-        if self._task is not None:
-            self._task.cancel()
+        if not self.response_complete and self._story is not None:
+            self._story.cancel()
 
     # --- the answer goes out: see relay.call.sink.Sink
 
@@ -149,21 +161,24 @@ class Turn:
         """See Sink."""
         return self.disconnected
 
-    def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
+    def start(self, status: int, told: Lines, length: int | None) -> None:
         """See Sink."""
-        found = [*self._state.default_headers, *headers]
+        framing = b""
         if status in BODILESS:
             self._chunks = False
         elif length is not None:
             self._chunks = False
-            found.append((b"content-length", b"%d" % length))
+            framing = b"content-length: %d\r\n" % length
         elif self._chunks:
-            found.append((b"transfer-encoding", b"chunked"))
+            framing = b"transfer-encoding: chunked\r\n"
         else:
             self.keep_alive = False
         if not self.keep_alive:
-            found.append((b"connection", b"close"))
-        self._head = _head(status, found)
+            framing += b"connection: close\r\n"
+        if self._defaults is not self._state.default_headers:  # the server makes them anew for every second's date
+            self._defaults = self._state.default_headers
+            self._said = lines(self._defaults)
+        self._head = b"%b%b%b%b\r\n" % (STATUS_LINE[status], self._said, told, framing)
 
     def beat(self, period: float) -> None:
         """See Sink."""
@@ -214,8 +229,5 @@ def error_answer(fault: RelayError) -> bytes:
     """A whole answer for a request that never became one; the connection closes after it."""
     body = fault.body()
     kind, length = (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))
-    return _head(fault.status, [kind, (b"connection", b"close"), *fault.headers(), length]) + body
-
-
-def _head(status: int, headers: Sequence[Header]) -> bytes:
-    return b"%b%b\r\n\r\n" % (STATUS_LINE[status], b"\r\n".join([b": ".join(header) for header in headers]))
+    told = lines([kind, (b"connection", b"close"), *fault.headers(), length])
+    return b"%b%b\r\n%b" % (STATUS_LINE[fault.status], told, body)

@@ -5,12 +5,12 @@ relay's own credential, which no caller may see, and when it refuses the usage o
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
-from relay.ask import FORWARDED, Arrival, Ask
+from relay.ask import FORWARDED, Arrival, Ask, Head
 from relay.edits import Edited, edit
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamOff
 from relay.exchange import Drained, Engine, Header, Reply, Request, Take
@@ -23,7 +23,7 @@ _REDIRECTS = range(300, 400)
 _USAGE_OPTION = (b"stream_options", b"include_usage")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Upstream:
     """One configured upstream. `headers` go with every request: its credential, and those from the configuration.
 
@@ -56,29 +56,31 @@ async def open_first(
 
     Raises UpstreamError, UpstreamAuthFailed, UpstreamTimeout, Overloaded, BadRequest.
     """
-    target = plan.targets[0]
+    target, head = plan.targets[0], arrival.head
     upstream = upstreams.get(target.upstream)
     if upstream is None:
         raise UpstreamOff(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
-    edited = edit(ask, arrival.endpoint, plan.alias, target, may_ask_usage=target.model not in upstream.refuse_usage)
-    reply = await _try(upstream, target, _request(upstream, arrival, edited.body), tries)
+    edited = edit(ask, head.endpoint, plan.alias, target, may_ask_usage=target.model not in upstream.refuse_usage)
+    request = head.requests.get(upstream) or _request(upstream, head)
+    reply = await _try(upstream, target, request, edited.body, tries)
     if edited.asks_usage and reply.status == _BAD_REQUEST:
         answer = await gather(reply)
         if not any(word in answer for word in _USAGE_OPTION):
             return Opened(Gathered(reply, answer), target, edited)
-        edited = edit(ask, arrival.endpoint, plan.alias, target, may_ask_usage=False)
-        reply = await _try(upstream, target, _request(upstream, arrival, edited.body), tries)
+        edited = edit(ask, head.endpoint, plan.alias, target, may_ask_usage=False)
+        reply = await _try(upstream, target, request, edited.body, tries)
         if reply.status != _BAD_REQUEST:  # else it was the caller's own option that was refused
             upstream.refuse_usage.add(target.model)
     return Opened(reply, target, edited)
 
 
-def _request(upstream: Upstream, arrival: Arrival, body: bytes) -> Request:
-    query = _forwarded_query(arrival.query) if arrival.query else b""
-    forwarded = arrival.head.forwarded
-    if upstream.replaced:
-        forwarded = tuple(header for header in forwarded if header[0] not in upstream.replaced)
-    return Request(b"POST", arrival.endpoint.path + query, (*upstream.headers, *forwarded), body)
+def _request(upstream: Upstream, head: Head) -> Request:
+    """What `upstream` is asked for all requests with this head."""
+    query = _forwarded_query(head.query) if head.query else b""
+    forwarded = [header for header in head.forwarded if header[0] not in upstream.replaced]
+    found = Request(b"POST", head.endpoint.path + query, (*upstream.headers, *forwarded))
+    head.requests[upstream] = found
+    return found
 
 
 def _forwarded_query(query: bytes) -> bytes:
@@ -87,30 +89,22 @@ def _forwarded_query(query: bytes) -> bytes:
     return b"?" + kept if kept else b""
 
 
-async def _try(upstream: Upstream, target: Target, request: Request, tries: list[Try]) -> Reply:
+async def _try(upstream: Upstream, target: Target, request: Request, body: bytes, tries: list[Try]) -> Reply:
     """One try, written down however it ends."""
     began = time.perf_counter_ns()
     try:
-        reply = await upstream.engine.open(request)
+        reply = await upstream.engine.open(request, body)
     except RelayError as fault:
         tries.append(Try(upstream.name, target.model, error=fault.message, first_byte_ms=_since(began)))
         raise
-    tries.append(
-        Try(
-            upstream.name,
-            target.model,
-            status=reply.status,
-            reused=reply.reused,
-            connect_ms=reply.connect_ms,
-            first_byte_ms=_since(began),
-        )
-    )
-    if reply.status in _REFUSED_KEY:
+    status = reply.status
+    tries.append(Try(upstream.name, target.model, status, None, reply.reused, reply.connect_ms, _since(began)))
+    if status in _REFUSED_KEY:
         reply.abort()
         raise UpstreamAuthFailed(
             f"Upstream {upstream.name!r} refused the relay's own credential; its `api_key` has to be looked at."
         )
-    if reply.status in _REDIRECTS:
+    if status in _REDIRECTS:
         reply.abort()
         raise UpstreamError(f"Upstream {upstream.name!r} answered with a redirect, which is not followed.")
     return reply
@@ -141,7 +135,7 @@ class Gathered:
 
     def __init__(self, reply: Reply, body: bytes) -> None:
         self.status = reply.status
-        self.headers: Sequence[Header] = reply.headers
+        self.headers = reply.headers
         self.reused = reply.reused
         self.connect_ms = reply.connect_ms
         self._body = body

@@ -61,11 +61,11 @@ class HttpxEngine:
         )
         return cls(spec.name, spec.base_url, spec.timeouts, client, spec.max_connections)
 
-    async def open(self, request: Request) -> "HttpxReply":
+    async def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> "HttpxReply":
         """See relay.exchange.Engine."""
         course = _Course(self._name, self._timeouts)
         try:
-            response = await self._tasks.alone(self._sent(request, course))
+            response = await self._tasks.alone(self._sent(request, body, course))
         except BaseException:
             if course.response is not None:  # it came just when nobody wanted it any more
                 self._tasks.end(course.response)
@@ -77,14 +77,14 @@ class HttpxEngine:
         await self._tasks.stop()
         await self._client.aclose()
 
-    async def _sent(self, request: Request, course: "_Course") -> httpx.Response:
+    async def _sent(self, request: Request, body: bytes | AsyncIterable[bytes], course: "_Course") -> httpx.Response:
         """The response whose head is in."""
         await self._tasks.place(self._timeouts.connect)
         try:
             with _wall(course):
                 async with asyncio.timeout_at(course.whole()) as course.deadline:
                     response = await self._client.send(
-                        self._built(request, course), stream=True, auth=None, follow_redirects=False
+                        self._built(request, body, course), stream=True, auth=None, follow_redirects=False
                     )
         except BaseException:
             if course.stream is not None and course.sent_at is None:
@@ -98,7 +98,7 @@ class HttpxEngine:
             raise UpstreamError(f"The proxy of upstream {self._name!r} refused with status {_PROXY_REFUSES}.")
         return response
 
-    def _built(self, request: Request, course: "_Course") -> httpx.Request:
+    def _built(self, request: Request, body: bytes | AsyncIterable[bytes], course: "_Course") -> httpx.Request:
         # httpx takes ASCII alone; the rest of the target stays as it is.
         target = quote_from_bytes(self._path + request.target, safe=string.punctuation).encode()
         patience = self._timeouts.connect
@@ -106,7 +106,7 @@ class HttpxEngine:
             request.method.decode("ascii"),
             self._base.copy_with(raw_path=target),
             headers=list(request.headers),
-            content=request.body if isinstance(request.body, bytes) else course.uploading(request.body),
+            content=body if isinstance(body, bytes) else course.uploading(body),
             extensions={
                 "timeout": {"connect": patience, "pool": patience, "read": None, "write": None},
                 "trace": course.trace,
@@ -119,7 +119,7 @@ class HttpxReply:
 
     def __init__(self, response: httpx.Response, course: "_Course", tasks: "_Tasks") -> None:
         self.status = response.status_code
-        self.headers = [(name.lower(), value) for name, value in response.headers.raw]
+        self.headers = tuple((name.lower(), value) for name, value in response.headers.raw)
         self.reused = course.sent_at is not None and course.stream is None
         self.connect_ms = course.connect_ms
         self._response: httpx.Response | None = response

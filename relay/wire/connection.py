@@ -2,6 +2,9 @@
 
 The life of a connection: idle -> (send) -> waiting for the head -> body -> idle again, or closed. Bytes that come
 before anyone asks for the body are kept; the flow stops at `_KEPT_MAX` of them.
+
+Two kinds of read are nearly all of them, and need no parser: a whole answer whose head is the last one's, and in a
+chunked stream one whole chunk.
 """
 
 import asyncio
@@ -9,12 +12,16 @@ from collections.abc import AsyncIterable, Callable
 from time import monotonic
 
 import httptools
+import msgspec
 
 from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
-from relay.exchange import Drained, Header, Request, Take, Timeouts
+from relay.exchange import Drained, Header, Take, Timeouts
+from relay.repeat import Repeat
+from relay.story import Bell
 
 _HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
 _KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
+_JOINED_MAX = 16 * 1024  # bytes of a request's body that are cheaper copied behind its head than sent beside it
 _INFORMATIONAL_MAX = 32  # 1xx answers before the real one
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _INFORMATIONAL = range(100, 200)
@@ -28,9 +35,39 @@ class Connection(asyncio.Protocol):
     """`released` is called once an answer is over: with True when the connection can be used again."""
 
     __slots__ = (
-        "_body", "_delivered", "_ended", "_fault", "_head", "_head_size", "_held", "_informational", "_loop", "_name",
-        "_parser", "_paused", "_released", "_reusable", "_stirred", "_take", "_transport", "_uploaded", "_waiter",
-        "_writable", "busy", "closed", "connect_ms", "headers", "idle_since", "reused", "sent_at", "status", "touched",
+        "_bell",
+        "_between",
+        "_body",
+        "_clean",
+        "_delivered",
+        "_ended",
+        "_fault",
+        "_head",
+        "_head_size",
+        "_held",
+        "_informational",
+        "_lines",
+        "_loop",
+        "_name",
+        "_parser",
+        "_paused",
+        "_released",
+        "_repeat",
+        "_reusable",
+        "_stirred",
+        "_take",
+        "_transport",
+        "_uploaded",
+        "_writable",
+        "busy",
+        "closed",
+        "connect_ms",
+        "headers",
+        "idle_since",
+        "reused",
+        "sent_at",
+        "status",
+        "touched",
     )  # fmt: skip
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, released: Released) -> None:
@@ -39,48 +76,56 @@ class Connection(asyncio.Protocol):
         self._released = released
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._waiter: asyncio.Future[None] | None = None  # wakes exchange at the head, pump at the end or when held
+        self._repeat: Repeat[tuple[int, tuple[Header, ...]]] = Repeat()
+        self._bell: Bell | None = None  # wakes exchange at the head, pump at the end or when held
         self._writable: asyncio.Future[None] | None = None
         self.connect_ms: float | None = None
-        self.closed = self.busy = self.reused = self._paused = False
+        self.closed = self.busy = self.reused = self._paused = self._uploaded = False
         self.idle_since = self.touched = self.sent_at = 0.0
         self._begin()
 
     def _begin(self) -> None:
         """Ready for the next answer."""
         self.status = 0
-        self.headers: list[Header] = []
+        self.headers: tuple[Header, ...] = ()
+        self._lines: list[Header] = []  # of the head that is coming
         self._take: Take | None = None
         self._fault: UpstreamFault | None = None
         self._body: list[bytes] = []
         self._head_size = self._informational = 0
+        self._clean = True  # nothing was changed since
         self._head = False  # the final head is in
         self._ended = False  # the answer is whole
         self._delivered = False  # and all of it was taken
         self._held = False  # the taker said to hold on
         self._stirred = False  # something came since the last look at deadlines
-        self._reusable = self._uploaded = False
+        self._between = False  # two chunks: the next byte begins one
+        self._reusable = False
 
     # --- what the pool does with it
 
-    async def exchange(self, prefix: bytes, request: Request) -> None:
-        """Send `request` (`prefix` is its head up to the framing headers) and wait for the head of the answer."""
-        self._begin()
+    async def exchange(self, head: bytes, body: bytes | AsyncIterable[bytes]) -> "Answer":
+        """Send a request (`head` is its head up to the framing headers) and wait for the head of the answer."""
+        if not self._clean:
+            self._begin()
         self.busy = True
         self.sent_at = self.touched = monotonic()
         try:
-            if isinstance(request.body, bytes):
-                self._write(b"%scontent-length: %d\r\n\r\n%s" % (prefix, len(request.body), request.body))
-                self._uploaded = True
+            if isinstance(body, bytes):
+                self._send(head, body)
             else:
-                await self._upload(prefix, request.body)
+                await self._upload(head, body)
             if not self._head and self._fault is None:
-                await self._wait()
+                self._bell = Bell(loop=self._loop)
+                whole: Answer | None = await self._bell
+                if whole is not None:
+                    return whole
         except BaseException:
             self.abort()
             raise
         if self._fault is not None:
             raise self._fault
+        return Answer(self, self.status, self.headers, self.reused, None if self.reused else self.connect_ms)
 
     async def pump(self, take: Take, drained: Drained) -> None:
         """See relay.exchange.Reply."""
@@ -94,7 +139,8 @@ class Connection(asyncio.Protocol):
                     self._resume()
                 else:
                     self._resume()
-                    await self._wait()
+                    self._bell = Bell(loop=self._loop)
+                    await self._bell
         except BaseException:
             self.abort()
             raise
@@ -141,34 +187,36 @@ class Connection(asyncio.Protocol):
 
     # --- sending
 
+    def _send(self, head: bytes, body: bytes) -> None:
+        if len(body) <= _JOINED_MAX:
+            self._write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        elif self._transport is not None:
+            self._transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
+        self._uploaded = True
+
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
 
-    async def _upload(self, prefix: bytes, body: AsyncIterable[bytes]) -> None:
+    async def _upload(self, head: bytes, body: AsyncIterable[bytes]) -> None:
         """Send a body of unknown length in chunks; an early answer ends the sending."""
-        self._write(prefix + b"transfer-encoding: chunked\r\n\r\n")
+        self._uploaded = False
+        self._write(head + b"transfer-encoding: chunked\r\n\r\n")
         async for piece in body:
             if self._writable is not None:
                 await self._writable
             if self._head or self._fault:
                 return
             if piece:
-                self._write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
             self.sent_at = monotonic()  # the wait for the answer starts when all is sent
         self._write(b"0\r\n\r\n")
         self._uploaded = True
 
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            bell.ring()
 
     # --- receiving
 
@@ -179,7 +227,26 @@ class Connection(asyncio.Protocol):
         if not self.busy:  # nobody asked: a server that talks first is not trusted with the next request
             self.close()
             return
+        if self._between:
+            self._stirred = True
+            if self._take is not None and (chunk := _chunk(data)) is not None:
+                self._held = self._take(chunk, False)
+                if self._held:
+                    self._wake()
+                return
+        elif self._clean and self._uploaded and (body := self._repeat.body(data)) is not None:
+            bell, self._bell = self._bell, None
+            answer = Answer(None, *self._repeat.known, self.reused, None if self.reused else self.connect_ms, body)
+            self._finish(reusable=True)
+            if bell is not None:
+                bell.ring(answer)
+            return
         self._stirred = True
+        self._parse(data)
+        self._after_read()
+
+    def _parse(self, data: bytes) -> None:
+        began, self._clean = self._clean, False
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -190,7 +257,8 @@ class Connection(asyncio.Protocol):
             self._head_size += len(data)
             if self._head_size > _HEAD_MAX:
                 self._fault = UpstreamError(f"Upstream {self._name!r} sent too large a head.")
-        self._after_read()
+        elif began and self._reusable and self._fault is None:  # the answer is whole as well
+            self._repeat.learn(data, b"".join(self._body), (self.status, self.headers))
 
     def _after_read(self) -> None:
         if self._fault is not None:
@@ -220,7 +288,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head:
             return  # a trailer
-        self.headers.append((name.lower(), value))
+        self._lines.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._head:
@@ -228,6 +296,7 @@ class Connection(asyncio.Protocol):
         self.status = self._parser.get_status_code()
         if self.status in _FINAL:
             self._head = True
+            self.headers = tuple(self._lines)
         elif self.status == _SWITCHING:
             self._fault = UpstreamError(f"Upstream {self._name!r} wanted to switch protocols.")
         elif self.status not in _INFORMATIONAL:
@@ -239,12 +308,19 @@ class Connection(asyncio.Protocol):
         if not self._ended:
             self._body.append(piece)
 
+    def on_chunk_header(self) -> None:
+        self._between = False
+
+    def on_chunk_complete(self) -> None:
+        self._between = True
+
     def on_message_complete(self) -> None:
+        self._between = False
         if self._head:
             self._reusable = not self._ended and self._parser.should_keep_alive()
             self._ended = True
             return
-        self.headers = []
+        self._lines = []
         self._informational += 1
         if self._informational > _INFORMATIONAL_MAX:
             self._fault = UpstreamError(f"Upstream {self._name!r} sent too many informational answers.")
@@ -288,41 +364,55 @@ class Connection(asyncio.Protocol):
     def _fail(self, fault: UpstreamFault) -> None:
         """The answer cannot come to its end. What of it has come is handed on first, or kept for pump to do so."""
         self._fault = fault
+        self._clean = False
         if self._take is not None:
             self._hand_on(self._take)
         self._finish(reusable=False)
 
     def _finish(self, *, reusable: bool) -> None:
-        """The answer is over: wake who waits, and give the connection back."""
+        """The answer is over: give the connection back, and wake who waits."""
         if not self.busy:
             return
         self.busy = False
-        self._wake()
         if not reusable:
             self.close()
         self._released(self, reusable and not self.closed)
+        self._wake()
 
 
-class Answer:
-    """The Reply of one exchange. It lets go of its connection at the end, so that it can never touch the next one's."""
+class Answer(msgspec.Struct):
+    """The Reply of one exchange. It lets go of its connection at the end, so that it can never touch the next one's.
 
-    __slots__ = ("_connection", "connect_ms", "headers", "reused", "status")
+    Of one that came whole, in a single read, the connection has been given back already.
+    """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection: Connection | None = connection
-        self.status = connection.status
-        self.headers = connection.headers
-        self.reused = connection.reused
-        self.connect_ms = None if connection.reused else connection.connect_ms
+    connection: Connection | None
+    status: int
+    headers: tuple[Header, ...]
+    reused: bool
+    connect_ms: float | None
+    whole: bytes | None = None
 
     async def pump(self, take: Take, drained: Drained) -> None:
         """See relay.exchange.Reply."""
-        connection, self._connection = self._connection, None
+        connection, self.connection = self.connection, None
         if connection is not None:
             await connection.pump(take, drained)
+        elif self.whole is not None:
+            whole, self.whole = self.whole, None
+            take(whole, True)
 
     def abort(self) -> None:
         """See relay.exchange.Reply."""
-        connection, self._connection = self._connection, None
+        connection, self.connection = self.connection, None
         if connection is not None:
             connection.abort()
+
+
+def _chunk(data: bytes) -> bytes | None:
+    """What is in the one whole chunk that `data` is, written as usual; None for anything else."""
+    size, _, rest = data.partition(b"\r\n")
+    length = len(rest) - 2
+    if length <= 0 or size != b"%x" % length or not rest.endswith(b"\r\n"):
+        return None
+    return rest[:-2]

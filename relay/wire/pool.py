@@ -7,10 +7,12 @@ upstream before a single byte of an answer came.
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import AsyncIterable, Coroutine
 from time import monotonic
+from typing import Any
 
 from relay.errors import Overloaded, UpstreamError, UpstreamTimeout
-from relay.exchange import Reply, Request, Timeouts
+from relay.exchange import Request, Timeouts, lines
 from relay.wire.connection import Answer, Connection
 from relay.wire.origin import Origin, connect, trust
 
@@ -37,18 +39,17 @@ class Wire:
         limits = (timeouts.first_byte, timeouts.idle, timeouts.total or timeouts.idle)
         self._period = min(1.0, max(0.02, min(limits) / _SWEEPS_PER_TIMEOUT))
 
-    async def open(self, request: Request) -> Reply:
+    async def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> Answer:
         """See relay.exchange.Engine."""
-        prefix = self._prefix(request)
-        connection = self._reuse() or await self._acquire()
+        head = request.written or self._written(request)
+        connection = self._reuse() or await self._alone(self._acquire())
         try:
-            await connection.exchange(prefix, request)
+            return await connection.exchange(head, body)
         except UpstreamError:
-            if not (connection.stale and isinstance(request.body, bytes)):
+            if not (connection.stale and isinstance(body, bytes)):
                 raise
-            connection = await self._connect()
-            await connection.exchange(prefix, request)
-        return Answer(connection)
+        connection = await self._alone(self._connect())
+        return await connection.exchange(head, body)
 
     async def close(self) -> None:
         """See relay.exchange.Engine."""
@@ -62,11 +63,11 @@ class Wire:
         """How many connections there are, idle and busy."""
         return len(self._all)
 
-    def _prefix(self, request: Request) -> bytes:
+    def _written(self, request: Request) -> bytes:
         """The head of the request up to its framing headers."""
-        lines = [b": ".join(header) for header in request.headers]
-        lines.append(b"")
-        return b"".join((request.method, b" ", self._path, request.target, self._fixed, b"\r\n".join(lines)))
+        found = b"".join((request.method, b" ", self._path, request.target, self._fixed, lines(request.headers)))
+        request.written = found
+        return found
 
     # --- connections
 
@@ -80,14 +81,24 @@ class Wire:
             connection.close()
         return None
 
+    async def _alone(self, fetching: Coroutine[Any, Any, Connection]) -> Connection:
+        """A connection, fetched in a task of its own: who asks may be a Story, and timeouts need a task around them."""
+        task = self._loop().create_task(fetching)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.done() and not task.cancelled() and task.exception() is None:
+                self._released(task.result(), reusable=True)  # it came just when nobody wanted it any more
+            raise
+
     async def _acquire(self) -> Connection:
         """A new connection, or, while there are as many as may be, the next that comes free within the connect time."""
         try:
             async with asyncio.timeout(self._timeouts.connect) as patience:
-                while len(self._all) + self._connecting >= self._max:
+                while (connection := self._reuse()) is None and len(self._all) + self._connecting >= self._max:
                     await self._turn()
-                    if connection := self._reuse():
-                        return connection
+                if connection is not None:
+                    return connection
                 patience.reschedule(None)
                 return await self._connect()
         except TimeoutError as fault:
@@ -148,7 +159,7 @@ class Wire:
             raise UpstreamError(f"Upstream {name!r} closed the connection before it answered.")
 
     def _released(self, connection: Connection, reusable: bool) -> None:
-        if reusable:
+        if reusable and not connection.closed:
             connection.idle_since = monotonic()
             self._idle.append(connection)
         elif connection in self._all:

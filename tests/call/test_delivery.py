@@ -34,7 +34,7 @@ class Answer:
     """A Reply of which the test plays the pieces itself."""
 
     status: int
-    headers: Sequence[Header]
+    headers: tuple[Header, ...]
     reused: bool = False
     connect_ms: float | None = None
 

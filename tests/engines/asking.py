@@ -1,15 +1,16 @@
 """What a caller does with an engine: a request, and a taker that keeps what it is given."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable
 
 from relay.exchange import Engine, Header, Reply, Request
 
-HEADERS: Sequence[Header] = ((b"authorization", b"Bearer k"), (b"accept-encoding", b"identity"))
+Asked = tuple[Request, bytes | AsyncIterable[bytes]]  # what `open` takes
+HEADERS: tuple[Header, ...] = ((b"authorization", b"Bearer k"), (b"accept-encoding", b"identity"))
 
 
-def post(body: bytes | AsyncIterable[bytes] = b"{}", target: bytes = b"/chat") -> Request:
-    return Request(b"POST", target, HEADERS, body)
+def post(body: bytes | AsyncIterable[bytes] = b"{}", target: bytes = b"/chat") -> Asked:
+    return Request(b"POST", target, HEADERS), body
 
 
 class Taker:
@@ -47,8 +48,8 @@ async def pumped(reply: Reply) -> bytes:
     return taker.body
 
 
-async def fetched(engine: Engine, request: Request | None = None) -> tuple[int, bytes]:
-    reply = await engine.open(request or post())
+async def fetched(engine: Engine, asked: Asked | None = None) -> tuple[int, bytes]:
+    reply = await engine.open(*(asked or post()))
     return reply.status, await pumped(reply)
 
 

@@ -45,7 +45,7 @@ async def test_an_answer_comes_whole(build: Build, pieces: tuple[bytes, ...], st
 async def test_the_names_of_headers_are_in_lower_case_and_doubles_are_kept(build: Build) -> None:
     answer = EARLY + whole(b"", b"Set-Cookie: a=1", b"SET-COOKIE: b=2", b"X-Empty:", b"X-Odd: \xe9\xff")
     async with peer(playing(answer)) as server:
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         expected: list[Header] = [
             (b"content-length", b"0"),
             (b"set-cookie", b"a=1"),
@@ -59,7 +59,7 @@ async def test_the_names_of_headers_are_in_lower_case_and_doubles_are_kept(build
 
 async def test_trailers_are_not_headers(build: Build) -> None:
     async with peer(playing(CHUNKED + chunk(b"x") + b"0\r\nx-trailer: 1\r\n\r\n")) as server:
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         assert await pumped(reply) == b"x"
         assert [(b"transfer-encoding", b"chunked")] == list(reply.headers)
 
@@ -88,7 +88,7 @@ async def test_nothing_is_sent_but_what_was_given_and_the_framing(build: Build) 
     async with peer(playing(whole(b"", b"set-cookie: session=1"))) as server:
         engine = build(server.url)
         for _ in range(2):
-            await fetched(engine, Request(b"POST", b"/", headers, b"body"))
+            await fetched(engine, (Request(b"POST", b"/", headers), b"body"))
         for got in server.requests:
             assert got.lines[0] == b"POST / HTTP/1.1"
             host = b"host: 127.0.0.1:%d" % server.port
@@ -167,7 +167,7 @@ async def test_pieces_come_as_they_are_sent(build: Build) -> None:
         await talk.send(chunk(b"second"), b"0\r\n\r\n")
 
     async with peer(script) as server:
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         taker = Taker()
         pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
         await taker.some.wait()

@@ -24,7 +24,7 @@ from tests.engines.peer import CHUNKED, Talk, chunk, once, peer, playing, stuck,
 async def test_a_connection_that_ends_before_the_head(build: Build, pieces: tuple[bytes, ...]) -> None:
     async with peer(once(*pieces)) as server:
         with pytest.raises(UpstreamError, match=r"^Upstream 'up' closed the connection before it answered\.$"):
-            await build(server.url).open(post())
+            await build(server.url).open(*post())
         assert len(server.requests) == 1
 
 
@@ -35,7 +35,7 @@ async def test_a_connection_that_is_reset_before_the_head(build: Build) -> None:
 
     async with peer(script) as server:
         with pytest.raises(UpstreamError, match=r"closed the connection before it answered"):
-            await build(server.url).open(post())
+            await build(server.url).open(*post())
         assert len(server.requests) == 1
 
 
@@ -53,7 +53,7 @@ async def test_a_connection_that_is_reset_before_the_head(build: Build) -> None:
 async def test_what_came_before_the_end_is_handed_on(build: Build, pieces: tuple[bytes, ...], came: bytes) -> None:
     taker = Taker()
     async with peer(once(*pieces)) as server:
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         with pytest.raises(UpstreamError, match=r"^Upstream 'up' closed the connection in the middle of its answer\.$"):
             await reply.pump(taker.take, taker.drained)
     assert (came, 0) == (taker.body, taker.lasts)
@@ -62,7 +62,7 @@ async def test_what_came_before_the_end_is_handed_on(build: Build, pieces: tuple
 async def test_what_came_before_the_end_is_handed_on_also_to_who_comes_late(build: Build) -> None:
     taker = Taker()
     async with peer(once(CHUNKED + chunk(b"so far"))) as server:
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         await asyncio.sleep(0.05)  # by now the end of the connection has come too
         with pytest.raises(UpstreamError, match=r"in the middle of its answer"):
             await reply.pump(taker.take, taker.drained)
@@ -81,7 +81,7 @@ async def reset_midway(build: Build, *sent: bytes) -> Taker:
 
     taker = Taker()
     async with peer(script) as server:
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
         await taker.some.wait()
         arrived.set()
@@ -105,7 +105,7 @@ async def test_a_body_without_length_that_is_reset_is_not_whole(build: Build) ->
 async def test_garbage_in_the_middle(build: Build) -> None:
     taker = Taker()
     async with peer(stuck(CHUNKED, chunk(b"so far"), b"zz\r\n")) as server:
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         with pytest.raises(UpstreamError, match=r"^Upstream 'up' sent something that is not HTTP\.$"):
             await reply.pump(taker.take, taker.drained)
         await server.talks[0].gone.wait()
@@ -129,7 +129,7 @@ async def test_garbage_in_the_middle(build: Build) -> None:
 async def test_a_head_that_is_refused(build: Build, head: bytes) -> None:
     async with peer(stuck(head)) as server:
         with pytest.raises(UpstreamError, match=r"^Upstream 'up' (sent|wanted)"):
-            await build(server.url).open(post())
+            await build(server.url).open(*post())
         await server.talks[0].gone.wait()
         assert len(server.requests) == 1
 
@@ -140,12 +140,12 @@ async def test_a_port_where_nobody_listens(build: Build) -> None:
     engine = build(f"http://127.0.0.1:{port}", max_connections=1)
     for _ in range(3):  # and its place is free again
         with pytest.raises(UpstreamError, match=r"^Upstream 'up' could not be connected to: .*[Cc]onnect"):
-            await engine.open(post())
+            await engine.open(*post())
 
 
 async def test_a_name_that_nobody_has(build: Build) -> None:
     with pytest.raises(UpstreamError, match=r"^Upstream 'up' could not be connected to: "):
-        await build("http://nowhere.invalid").open(post())
+        await build("http://nowhere.invalid").open(*post())
 
 
 @pytest.mark.parametrize("pieces", [(), (CHUNKED, chunk(b"so far"))])
@@ -155,7 +155,7 @@ async def test_closing_an_engine_cuts_what_runs(build: Build, pieces: tuple[byte
         engine = build(server.url)
 
         async def ask() -> None:
-            await (await engine.open(post())).pump(taker.take, taker.drained)
+            await (await engine.open(*post())).pump(taker.take, taker.drained)
 
         asking = asyncio.create_task(ask())
         await until(lambda: server.requests and (taker.pieces or not pieces))
@@ -168,9 +168,9 @@ async def test_closing_an_engine_cuts_what_runs(build: Build, pieces: tuple[byte
 async def test_who_finds_all_connections_busy_waits_and_is_refused(build: Build) -> None:
     async with peer(playing(whole(b"ok"))) as server:
         engine = build(server.url, max_connections=2, timeouts=Timeouts(connect=0.2))
-        held = [await engine.open(post()) for _ in range(2)]
+        held = [await engine.open(*post()) for _ in range(2)]
         with pytest.raises(Overloaded, match=r"^All .*connections to upstream 'up' are busy"):
-            await engine.open(post())
+            await engine.open(*post())
         waiting = [asyncio.create_task(fetched(engine)) for _ in range(4)]
         await asyncio.sleep(0)
         for reply in held:

@@ -36,7 +36,7 @@ async def settled(talk: Talk) -> int:
 
 async def test_a_taker_that_holds_on_stops_the_upstream(build: Build) -> None:
     async with peer(pours) as server:
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         taker = Taker(hold=True)
         pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
         await taker.held.wait()
@@ -50,7 +50,7 @@ async def test_a_taker_that_holds_on_stops_the_upstream(build: Build) -> None:
 
 async def test_an_answer_that_nobody_takes_stops_the_upstream(build: Build) -> None:
     async with peer(pours) as server:
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         assert await settled(server.talks[0]) < 20_000_000
         reply.abort()
         await server.talks[0].gone.wait()
@@ -71,7 +71,7 @@ async def talking(server: Peer) -> Talk:
 async def test_cancelled_before_the_head(build: Build, times: int) -> None:
     async with peer(stuck()) as server:
         engine = build(server.url)
-        asking = asyncio.create_task(engine.open(post()))
+        asking = asyncio.create_task(engine.open(*post()))
         talk = await talking(server)
         await cancelled(asking, times)
         await gone(talk)
@@ -81,7 +81,7 @@ async def test_cancelled_before_the_head(build: Build, times: int) -> None:
 async def test_cancelled_in_the_body(build: Build, times: int) -> None:
     async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
         taker = Taker()
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
         await taker.some.wait()
         await cancelled(pumping, times)
@@ -92,7 +92,7 @@ async def test_cancelled_in_the_body(build: Build, times: int) -> None:
 async def test_cancelled_while_held(build: Build) -> None:
     async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
         taker = Taker(hold=True)
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
         await taker.held.wait()
         await cancelled(pumping, 1)
@@ -110,7 +110,7 @@ async def test_cancelled_in_the_upload(build: Build) -> None:
         await talk.gone.wait()
 
     async with peer(script) as server:
-        asking = asyncio.create_task(build(server.url).open(post(body())))
+        asking = asyncio.create_task(build(server.url).open(*post(body())))
         with pytest.raises(asyncio.CancelledError):
             await asking
         await gone(server.talks[0])
@@ -123,7 +123,7 @@ async def test_cancelled_in_the_handshake(build: Build) -> None:
         await talk.gone.wait()
 
     async with peer(script) as server:
-        asking = asyncio.create_task(build(server.url.replace("http:", "https:")).open(post()))
+        asking = asyncio.create_task(build(server.url.replace("http:", "https:")).open(*post()))
         with pytest.raises(asyncio.CancelledError):
             await asking
         await gone(server.talks[0])
@@ -136,13 +136,13 @@ async def test_a_fault_of_the_one_who_uploads_ends_the_request(build: Build) -> 
 
     async with peer(stuck()) as server:
         with pytest.raises(EOFError):
-            await build(server.url).open(post(body()))
+            await build(server.url).open(*post(body()))
         await gone(server.talks[0])
 
 
 async def test_aborted(build: Build) -> None:
     async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         reply.abort()
         reply.abort()
         await gone(server.talks[0])
@@ -153,7 +153,7 @@ async def test_a_fault_of_the_taker_ends_the_answer(build: Build) -> None:
         raise EOFError
 
     async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
-        reply = await build(server.url).open(post())
+        reply = await build(server.url).open(*post())
         with pytest.raises(EOFError):
             await reply.pump(Taker(hold=True).take, drained)
         await gone(server.talks[0])
@@ -198,7 +198,7 @@ async def test_no_connection_is_lost_in_a_storm_of_cancels(build: Build, seed: i
         engine = build(server.url, max_connections=PLACES)
         await storm(engine, server, seed)
         # All of its places are free again: as many requests as there may be connections run at once.
-        held = await asyncio.gather(*(engine.open(post()) for _ in range(PLACES)))
+        held = await asyncio.gather(*(engine.open(*post()) for _ in range(PLACES)))
         for reply in held:
             reply.abort()
         await until(lambda: not server.open)
@@ -210,7 +210,7 @@ async def test_no_connection_is_lost_in_a_storm_of_cancels_over_tls(
     async with peer(sometimes, tls=tls) as server:
         engine = build(server.url, max_connections=PLACES, ca=ca)
         await storm(engine, server, 0)
-        held = await asyncio.gather(*(engine.open(post()) for _ in range(PLACES)))
+        held = await asyncio.gather(*(engine.open(*post()) for _ in range(PLACES)))
         for reply in held:
             reply.abort()
         await until(lambda: not server.open)

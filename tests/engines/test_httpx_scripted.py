@@ -44,7 +44,7 @@ def broken(fault: Exception) -> Callable[[httpx.Request], httpx.Response]:
 )
 async def test_no_exception_of_httpx_passes(fault: Exception, kind: type[RelayError], message: str) -> None:
     with pytest.raises(RelayError) as caught:
-        await engine(broken(fault)).open(post())
+        await engine(broken(fault)).open(*post())
     assert (kind, message) == (type(caught.value), caught.value.message)
 
 
@@ -56,7 +56,7 @@ async def test_nothing_of_the_client_is_sent() -> None:
         return httpx.Response(200, content=b"hello")
 
     one = engine(handler)
-    assert (200, b"hello") == await fetched(one, Request(b"POST", b"/chat?a=%2F", ((b"x-a", b"1"),), b"{}"))
+    assert (200, b"hello") == await fetched(one, (Request(b"POST", b"/chat?a=%2F", ((b"x-a", b"1"),)), b"{}"))
     assert seen[0].url == f"{BASE}/chat?a=%2F"
     assert {b"Host": b"up.example", b"x-a": b"1", b"Content-Length": b"2"} == dict(seen[0].headers.raw)
 
@@ -68,7 +68,7 @@ async def test_a_transport_that_tells_of_no_steps_is_timed_all_the_same() -> Non
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(handler))
     with pytest.raises(UpstreamTimeout, match=r"did not answer for 0\.2 seconds"):
-        await HttpxEngine("up", BASE, Timeouts(connect=0.1, first_byte=0.1), client).open(post())
+        await HttpxEngine("up", BASE, Timeouts(connect=0.1, first_byte=0.1), client).open(*post())
 
 
 async def test_places_are_given_back_after_faults() -> None:
@@ -76,11 +76,11 @@ async def test_places_are_given_back_after_faults() -> None:
     one = HttpxEngine("up", BASE, Timeouts(connect=0.1), client, max_connections=1)
     for _ in range(3):
         with pytest.raises(UpstreamError):
-            await one.open(post())
+            await one.open(*post())
 
 
 async def test_an_answer_is_neither_reused_nor_connected_where_there_is_no_connection() -> None:
-    reply = await engine(lambda _: httpx.Response(204)).open(post())
+    reply = await engine(lambda _: httpx.Response(204)).open(*post())
     assert (False, None) == (reply.reused, reply.connect_ms)
     reply.abort()
     taker = Taker()
@@ -98,14 +98,14 @@ async def test_respx_stands_in_for_an_upstream() -> None:
         ]
     )
     one = HttpxEngine("up", BASE, Timeouts(), httpx.AsyncClient(trust_env=False))
-    reply = await one.open(post())
+    reply = await one.open(*post())
     assert (b"x-request-id", b"r1") in reply.headers
     taker = Taker()
     await reply.pump(taker.take, taker.drained)
     assert (b'{"ok":true}', 1) == (taker.body, taker.lasts)
     assert (302, b"") == await fetched(one)
     with pytest.raises(UpstreamTimeout):
-        await one.open(post())
+        await one.open(*post())
     assert route.call_count == 3
     assert "identity" == route.calls[0].request.headers["accept-encoding"]
     await one.close()

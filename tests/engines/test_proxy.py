@@ -75,7 +75,7 @@ async def test_a_proxy_that_refuses(build: Build, scheme: str) -> None:
         engine = build(f"{scheme}://origin.invalid", proxy=between.url, max_connections=1)
         for _ in range(2):
             with pytest.raises(UpstreamError, match=r"^The proxy .*refused .*407") as caught:
-                await engine.open(post())
+                await engine.open(*post())
             assert "go away" not in str(caught.value)
         for talk in between.talks:
             await talk.gone.wait()
@@ -85,14 +85,14 @@ async def test_a_proxy_that_refuses(build: Build, scheme: str) -> None:
 async def test_a_proxy_that_breaks_off(build: Build, pieces: tuple[bytes, ...]) -> None:
     async with peer(once(*pieces)) as between:
         with pytest.raises(UpstreamError):
-            await build("https://origin.invalid", proxy=between.url).open(post())
+            await build("https://origin.invalid", proxy=between.url).open(*post())
 
 
 async def test_a_proxy_that_is_not_there(build: Build) -> None:
     async with peer(once()) as between:
         pass
     with pytest.raises(UpstreamError, match=r"could not be connected to"):
-        await build("https://origin.invalid", proxy=between.url).open(post())
+        await build("https://origin.invalid", proxy=between.url).open(*post())
 
 
 @pytest.mark.parametrize("pieces", [(), (AGREED,)])
@@ -100,14 +100,14 @@ async def test_a_proxy_that_stalls(build: Build, pieces: tuple[bytes, ...]) -> N
     async with peer(stuck(*pieces)) as between:
         engine = build("https://origin.invalid", proxy=between.url, timeouts=Timeouts(connect=0.2))
         with pytest.raises(UpstreamTimeout, match=r"could not be connected to within"):
-            await engine.open(post())
+            await engine.open(*post())
         await between.talks[0].gone.wait()
 
 
 @pytest.mark.parametrize("pieces", [(), (AGREED,)])
 async def test_cancelled_on_the_way(build: Build, pieces: tuple[bytes, ...]) -> None:
     async with peer(stuck(*pieces)) as between:
-        asking = asyncio.create_task(build("https://origin.invalid", proxy=between.url).open(post()))
+        asking = asyncio.create_task(build("https://origin.invalid", proxy=between.url).open(*post()))
         await until(lambda: between.requests and between.talks[0].sent == len(b"".join(pieces)))
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -118,7 +118,7 @@ async def test_cancelled_on_the_way(build: Build, pieces: tuple[bytes, ...]) -> 
 async def test_cancelled_in_the_body(build: Build, tls: ssl.SSLContext, ca: Path) -> None:
     async with peer(stuck(CHUNKED, chunk(b"so far")), tls=tls) as server, peer(proxy) as between:
         taker = Taker()
-        reply = await build(server.url, proxy=between.url, ca=ca).open(post())
+        reply = await build(server.url, proxy=between.url, ca=ca).open(*post())
         pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
         await taker.some.wait()
         pumping.cancel()

@@ -13,10 +13,10 @@ from tests.engines.peer import CHUNKED, Talk, chunk, peer, playing, whole
 async def test_one_connection_serves_one_request_after_the_other(build: Build) -> None:
     async with peer(playing(whole(b"a"), CHUNKED + chunk(b"b") + b"0\r\n\r\n", b"HTTP/1.1 204 x\r\n\r\n")) as server:
         engine = build(server.url)
-        first = await engine.open(post())
+        first = await engine.open(*post())
         assert (False, True) == (first.reused, first.connect_ms is not None)
         assert await pumped(first) == b"a"
-        second = await engine.open(post())
+        second = await engine.open(*post())
         assert (True, None) == (second.reused, second.connect_ms)
         assert await pumped(second) == b"b"
         assert (204, b"") == await fetched(engine)
@@ -68,7 +68,7 @@ async def test_what_an_upstream_says_unasked_is_nobodys_answer(build: Build) -> 
 async def test_an_answer_that_is_not_taken_is_not_mixed_up_with_the_next(build: Build) -> None:
     async with peer(playing(whole(b"first"), whole(b"second"))) as server:
         engine = build(server.url)
-        reply = await engine.open(post())
+        reply = await engine.open(*post())
         reply.abort()
         reply.abort()
         assert (200, b"second") == await fetched(engine)
@@ -96,7 +96,7 @@ async def test_a_request_that_starts_at_the_very_end_of_another(build: Build) ->
                 following.append(asyncio.create_task(fetched(engine)))
             return taker.take(piece, last)
 
-        reply = await engine.open(post())
+        reply = await engine.open(*post())
         pumping = asyncio.create_task(reply.pump(take, taker.drained))
         await asyncio.sleep(0)
         go.set()
@@ -118,7 +118,7 @@ async def test_a_request_on_a_stale_connection_is_sent_once_more(build: Build, k
     async with peer(script) as server:
         engine = build(server.url)
         assert (200, b"ok") == await fetched(engine)
-        reply = await engine.open(post())
+        reply = await engine.open(*post())
         assert (False, b"ok") == (reply.reused, await pumped(reply))
         assert [2, 1] == [len(talk.requests) for talk in server.talks]
 
@@ -140,7 +140,7 @@ async def test_it_is_not_sent_a_third_time(build: Build, kind: str) -> None:
         engine = build(server.url)
         assert (200, b"ok") == await fetched(engine)
         with pytest.raises(UpstreamError, match=r"before it answered"):
-            await engine.open(post())
+            await engine.open(*post())
         assert [2, 1] == [len(talk.requests) for talk in server.talks]
 
 
@@ -155,7 +155,7 @@ async def test_it_is_not_sent_again_after_a_byte_came_back(build: Build) -> None
         engine = build(server.url)
         assert (200, b"ok") == await fetched(engine)
         with pytest.raises(UpstreamError, match=r"before it answered"):
-            await engine.open(post())
+            await engine.open(*post())
         assert [2] == [len(talk.requests) for talk in server.talks]
 
 

@@ -38,7 +38,7 @@ async def test_connect(build: Build) -> None:
     with deaf() as port:
         engine = build(f"http://127.0.0.1:{port}", timeouts=Timeouts(connect=SHORT))
         with pytest.raises(UpstreamTimeout, match=r"^Upstream 'up' could not be connected to within 0.2 seconds\.$"):
-            await engine.open(post())
+            await engine.open(*post())
 
 
 async def test_connect_is_also_the_time_for_tls(build: Build) -> None:
@@ -48,7 +48,7 @@ async def test_connect_is_also_the_time_for_tls(build: Build) -> None:
     async with peer(script) as server:
         engine = build(server.url.replace("http:", "https:"), timeouts=Timeouts(connect=SHORT))
         with pytest.raises(UpstreamTimeout, match=r"could not be connected to within"):
-            await engine.open(post())
+            await engine.open(*post())
         await server.talks[0].gone.wait()
 
 
@@ -57,7 +57,7 @@ async def test_first_byte(build: Build, pieces: tuple[bytes, ...]) -> None:
     async with peer(stuck(*pieces)) as server:
         engine = build(server.url, timeouts=Timeouts(first_byte=SHORT))
         with pytest.raises(UpstreamTimeout, match=r"^Upstream 'up' did not answer for 0.2 seconds\.$"):
-            await engine.open(post())
+            await engine.open(*post())
         await server.talks[0].gone.wait()
 
 
@@ -75,7 +75,7 @@ async def test_first_byte_starts_when_all_is_sent(build: Build) -> None:
 async def test_idle(build: Build) -> None:
     taker = Taker()
     async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
-        reply = await build(server.url, timeouts=Timeouts(idle=SHORT)).open(post())
+        reply = await build(server.url, timeouts=Timeouts(idle=SHORT)).open(*post())
         with pytest.raises(UpstreamTimeout, match=r"fell silent in the middle of its answer for 0.2 seconds\.$"):
             await reply.pump(taker.take, taker.drained)
         await server.talks[0].gone.wait()
@@ -93,7 +93,7 @@ async def drip(talk: Talk) -> None:
 async def test_total(build: Build) -> None:
     taker = Taker()
     async with peer(drip) as server:
-        reply = await build(server.url, timeouts=Timeouts(idle=5, total=SHORT)).open(post())
+        reply = await build(server.url, timeouts=Timeouts(idle=5, total=SHORT)).open(*post())
         with pytest.raises(UpstreamTimeout, match=r"^Upstream 'up' took longer than 0.2 seconds in all\.$"):
             await reply.pump(taker.take, taker.drained)
         await server.talks[0].gone.wait()
@@ -104,7 +104,7 @@ async def test_total(build: Build) -> None:
 async def test_total_counts_before_the_answer_too(build: Build) -> None:
     async with peer(stuck()) as server:
         with pytest.raises(UpstreamTimeout, match=r"took longer than 0.2 seconds in all"):
-            await build(server.url, timeouts=Timeouts(total=SHORT)).open(post())
+            await build(server.url, timeouts=Timeouts(total=SHORT)).open(*post())
 
 
 async def test_a_taker_that_holds_on_is_not_the_upstreams_silence(build: Build) -> None:
@@ -117,7 +117,7 @@ async def test_a_taker_that_holds_on_is_not_the_upstreams_silence(build: Build) 
         await talk.send(b"0\r\n\r\n")
 
     async with peer(script) as server:
-        reply = await build(server.url, timeouts=Timeouts(idle=SHORT)).open(post())
+        reply = await build(server.url, timeouts=Timeouts(idle=SHORT)).open(*post())
         taker = Taker(hold=True)
         pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
         await taker.held.wait()

@@ -23,7 +23,7 @@ async def test_a_configured_authority_is_trusted(build: Build, tls: ssl.SSLConte
 async def test_an_unknown_authority_is_not(build: Build, tls: ssl.SSLContext) -> None:
     async with peer(playing(whole(b"secret")), tls=tls) as server:
         with pytest.raises(UpstreamError, match=r"^The certificate of upstream 'up' is not trusted: .+\.$"):
-            await build(server.url).open(post())
+            await build(server.url).open(*post())
         assert not server.requests
 
 
@@ -32,7 +32,7 @@ async def test_a_certificate_for_somebody_else_is_not(build: Build, authority: t
     authority.issue_cert("elsewhere.example").configure_cert(other)
     async with peer(playing(whole(b"secret")), tls=other) as server:
         with pytest.raises(UpstreamError, match=r"^The certificate of upstream 'up' is not trusted: .*127.0.0.1"):
-            await build(server.url, ca=ca).open(post())
+            await build(server.url, ca=ca).open(*post())
 
 
 async def test_a_server_that_speaks_no_tls(build: Build) -> None:
@@ -42,7 +42,7 @@ async def test_a_server_that_speaks_no_tls(build: Build) -> None:
 
     async with peer(script) as server:
         with pytest.raises(UpstreamError, match=r"^Upstream 'up' could not be connected to"):
-            await build(server.url.replace("http:", "https:")).open(post())
+            await build(server.url.replace("http:", "https:")).open(*post())
 
 
 async def test_a_body_that_ends_with_its_connection(build: Build, tls: ssl.SSLContext, ca: Path) -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from relay.ask import head
 from relay.errors import BadRequest, BodyTooLarge, HeadTooLarge, UnsupportedMedia
 from relay.exchange import Header
 from relay.inbound.guard import (
@@ -17,6 +16,7 @@ from relay.inbound.guard import (
     late_body,
     late_head,
 )
+from tests.requests import arrival
 
 HOST: Header = (b"host", b"relay")
 LIMIT = 1000
@@ -70,10 +70,10 @@ def test_what_a_head_says_of_its_request(case: str) -> None:
     version, headers, refusal = ARRIVALS[case]
 
     if refusal is None:
-        check_arrival(head(headers), version, LIMIT)
+        check_arrival(arrival(*headers).head, version, LIMIT)
     else:
         with pytest.raises(refusal):
-            check_arrival(head(headers), version, LIMIT)
+            check_arrival(arrival(*headers).head, version, LIMIT)
 
 
 def test_the_limit_is_told() -> None:

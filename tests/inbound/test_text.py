@@ -85,7 +85,7 @@ def test_the_model_of_a_question_that_names_none(
 def test_a_question_can_be_encoded(tmp_path: Path) -> None:
     account, body = asked(tmp_path, gzip.compress(b'{"model":"smart"}'), (b"content-encoding", b"gzip"))
 
-    assert "smart" == read(account.arrival, body, LIMIT).model
+    assert "smart" == read(account.arrival.head, body, LIMIT).model
 
 
 @pytest.mark.parametrize("body", [b"hello", b"[]", b'"Hello"', b'{"Model":"a"}', b"\xff"])
@@ -133,7 +133,7 @@ SAID: dict[str, tuple[bytes, bytes, bytes]] = {
 def begun(*, events: bool) -> tuple[KeptSink, TextSink]:
     outward = KeptSink()
     sink = TextSink(outward, events=events)
-    sink.start(200, [(b"x-relay-id", b"1"), (b"content-type", b"text/event-stream")], None)
+    sink.start(200, b"x-relay-id: 1\r\ncontent-type: text/event-stream\r\n", None)
     return outward, sink
 
 
@@ -193,7 +193,7 @@ def test_what_is_no_stream_passes_as_it_is(status: int, length: int | None, kind
     sink = TextSink(outward, events=False)
     body = b'{"error":{"message":"no"}}'
 
-    sink.start(status, [(b"content-type", kind)], length)
+    sink.start(status, b"content-type: %b\r\n" % kind, length)
     sink.write(body[:5])
     sink.end(body[5:])
 

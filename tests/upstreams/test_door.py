@@ -1,7 +1,7 @@
 """The one door out, with an engine that plays answers; and what configured upstreams become."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Played:
 
     status: int
     body: bytes = b"{}"
-    headers: Sequence[Header] = ((b"content-type", b"application/json"),)
+    headers: tuple[Header, ...] = ((b"content-type", b"application/json"),)
     reused: bool = True
     connect_ms: float | None = None
     aborted: bool = False
@@ -53,9 +53,12 @@ class Player:
 
     answers: list[Played | RelayError]
     requests: list[Request] = field(default_factory=list)
+    sent: list[bytes] = field(default_factory=list)
 
-    async def open(self, request: Request) -> Played:
+    async def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> Played:
+        assert isinstance(body, bytes)
         self.requests.append(request)
+        self.sent.append(body)
         answer = self.answers.pop(0)
         if isinstance(answer, RelayError):
             raise answer
@@ -66,21 +69,21 @@ class Player:
 
     @property
     def bodies(self) -> list[Any]:
-        return [json.loads(request.body) for request in self.requests if isinstance(request.body, bytes)]
+        return list(map(json.loads, self.sent))
 
 
 async def opened(
     player: Player,
     query: bytes = b"",
-    headers: Sequence[Header] = (),
+    headers: tuple[Header, ...] = (),
     own: tuple[Header, ...] = (),
     upstream: Upstream | None = None,
     tries: list[Try] | None = None,
     **fields: Any,
 ) -> Opened:
     """What comes through the door for a chat with these fields."""
-    arrival = asking.arrive(endpoints.ENDPOINTS[0], None, query, headers, "127.0.0.1")
-    ask = asking.read(arrival, json.dumps({"model": "fast", **fields}).encode(), 10_000)
+    arrival = asking.arrive(asking.read_head(endpoints.ENDPOINTS[0], None, query, headers))
+    ask = asking.read(arrival.head, json.dumps({"model": "fast", **fields}).encode(), 10_000)
     target = Target("up", "gpt")
     upstreams = {"up": upstream or Upstream("up", player, own)}
     plan = Plan(Alias("fast", (target,)), (target,))
@@ -174,11 +177,11 @@ async def test_a_stream_option_that_is_no_object_never_leaves() -> None:
 
 
 async def test_an_upstream_that_is_switched_off() -> None:
-    arrival = asking.arrive(endpoints.ENDPOINTS[0], None, b"", (), "127.0.0.1")
+    arrival = asking.arrive(asking.read_head(endpoints.ENDPOINTS[0], None, b"", ()))
     target = Target("gone", "gpt")
     plan = Plan(Alias("fast", (target,)), (target,))
     with pytest.raises(UpstreamOff, match=r"^Upstream 'gone' is switched off"):
-        await open_first(plan, arrival, asking.read(arrival, b"{}", 100), {}, [])
+        await open_first(plan, arrival, asking.read(arrival.head, b"{}", 100), {}, [])
 
 
 @pytest.mark.parametrize(

@@ -78,13 +78,13 @@ async def test_a_body_may_come_in_pieces() -> None:
         yield b'{"model": "m", "inp'
         yield b'ut": "a"}'
 
-    reply = await EchoEngine().open(Request(b"POST", b"/v1/moderations", [], parts()))
+    reply = await EchoEngine().open(Request(b"POST", b"/v1/moderations", ()), parts())
     assert reply.status == 200
 
 
 async def test_a_stream_holds_on_until_it_is_drained() -> None:
     body = json.dumps({"model": "echo", "stream": True, "messages": [user("one two")]}).encode()
-    reply = await EchoEngine().open(Request(b"POST", b"/chat/completions", [], body))
+    reply = await EchoEngine().open(Request(b"POST", b"/chat/completions", ()), body)
     taken: list[bytes] = []
     held, go = asyncio.Event(), asyncio.Event()
 
@@ -109,7 +109,7 @@ async def test_a_stream_holds_on_until_it_is_drained() -> None:
 
 async def test_an_aborted_stream_ends() -> None:
     body = json.dumps({"model": "echo", "stream": True, "messages": [user("one two")]}).encode()
-    reply = await EchoEngine().open(Request(b"POST", b"/chat/completions", [], body))
+    reply = await EchoEngine().open(Request(b"POST", b"/chat/completions", ()), body)
     taken: list[bytes] = []
 
     def take(piece: bytes, _: bool) -> bool:

@@ -6,7 +6,7 @@ with no account. It repeats what it is told, calls tools, and fills in schemas: 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -30,7 +30,7 @@ class EchoReply:
     """An answer whose pieces are made as they are pumped. `connect_ms` is None: there is no connection."""
 
     status: int
-    headers: Sequence[Header]
+    headers: tuple[Header, ...]
     pieces: Iterator[bytes]
     reused: bool = False
     connect_ms: float | None = None
@@ -59,9 +59,9 @@ class EchoEngine:
 
     clock: Callable[[], float] = time.time
 
-    async def open(self, request: Request) -> EchoReply:
+    async def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> EchoReply:
         """Answer; what the OpenAI API would refuse is an answer too, with its status and error body."""
-        body = request.body if isinstance(request.body, bytes) else b"".join([part async for part in request.body])
+        body = body if isinstance(body, bytes) else b"".join([part async for part in body])
         try:
             served = _serve(request, body, int(self.clock()))
         except RelayError as refusal:
@@ -85,6 +85,6 @@ def _serve(request: Request, body: bytes, now: int) -> Served:
 def _reply(status: int, served: Served) -> EchoReply:
     identity = (b"x-request-id", fresh("req_").encode())
     if isinstance(served, bytes):
-        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(served)), identity]
+        head = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(served)), identity)
         return EchoReply(status, head, iter((served,)))
-    return EchoReply(status, [(b"content-type", b"text/event-stream; charset=utf-8"), identity], served)
+    return EchoReply(status, ((b"content-type", b"text/event-stream; charset=utf-8"), identity), served)

@@ -1,0 +1,84 @@
+"""Story: a coroutine that goes on within the very call that brings what it waited for. Knows asyncio; no HTTP.
+
+A task would go on a turn of the loop later, for the price of a future, two handles and one more look for events. So the
+fast path waits for a Bell, which a Story hears at once. Whatever else is awaited (a lock, a task) is waited for as a
+task does, and to a task a Bell is a plain future. What needs a task around it, as `asyncio.timeout` does, has to run in
+one of its own.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class Bell(asyncio.Future[Any]):
+    """What one waits for who wants to hear of it at once."""
+
+    heard: Callable[[], None] | None = None
+
+    def ring(self, word: object = None) -> None:
+        """Let who waits go on with `word`: a Story before this returns, a task at the loop's next turn. Rings once."""
+        if not self.done():
+            self.set_result(word)
+            if self.heard is not None:
+                self.heard()
+
+
+class Story:
+    """Runs `coroutine` when told to `go_on`: up to its first wait, then by itself from wait to wait.
+
+    What the coroutine raises is raised to whoever made it go on.
+    """
+
+    __slots__ = ("_cancelled", "_coroutine", "_loop", "_waited", "over")
+
+    def __init__(self, coroutine: Coroutine[Any, None, None], loop: asyncio.AbstractEventLoop) -> None:
+        self._coroutine = coroutine
+        self._loop = loop
+        self._waited: asyncio.Future[Any] | None = None
+        self._cancelled = False
+        self.over = False
+
+    def go_on(self, _waited: object = None) -> None:
+        """Run on to the next wait, or to the end."""
+        self._waited = None
+        try:
+            waited = self._throw() if self._cancelled else self._coroutine.send(None)
+        except (StopIteration, asyncio.CancelledError):
+            self.over = True
+        except BaseException:
+            self.over = True
+            raise
+        else:
+            self._waited = waited
+            if type(waited) is Bell:
+                waited.heard = self.go_on
+            else:
+                self._wait(waited)
+
+    def cancel(self) -> None:
+        """Raise CancelledError where it waits: at once, save where what it waits for has an end of its own to come to.
+
+        Not to be called from within the story.
+        """
+        waited = self._waited
+        if self.over:
+            return
+        if isinstance(waited, Bell):
+            waited.heard = None
+            self._cancelled = True
+            self.go_on()
+        elif waited is None or not waited.cancel():
+            self._cancelled = True  # it is just about to go on
+
+    def _throw(self) -> Any:
+        self._cancelled = False
+        return self._coroutine.throw(asyncio.CancelledError())
+
+    def _wait(self, waited: Any) -> None:
+        """Wait as a task of asyncio does."""
+        if waited is None:  # it only lets others go first
+            self._loop.call_soon(self.go_on)
+        else:
+            waited._asyncio_future_blocking = False  # noqa: SLF001  # how tasks say that they have seen it
+            waited.add_done_callback(self.go_on)

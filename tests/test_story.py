@@ -1,0 +1,149 @@
+"""Stories: they go on at once, wait for whatever a task could wait for, and end where they are cancelled."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from relay.story import Bell, Story
+
+
+def story(coroutine: Coroutine[Any, None, None]) -> Story:
+    found = Story(coroutine, asyncio.get_running_loop())
+    found.go_on()
+    return found
+
+
+async def test_it_runs_at_once_and_goes_on_within_the_ring() -> None:
+    bell, seen = Bell(loop=asyncio.get_running_loop()), []
+
+    async def told() -> None:
+        seen.append("begun")
+        await bell
+        seen.append("heard")
+
+    running = story(told())
+    assert (["begun"], False) == (seen, running.over)
+    bell.ring()
+    bell.ring()
+
+    assert (["begun", "heard"], True) == (seen, running.over)
+
+
+async def test_a_bell_that_rang_before_is_not_waited_for() -> None:
+    bell = Bell(loop=asyncio.get_running_loop())
+    bell.ring()
+
+    async def told() -> None:
+        await bell
+
+    assert story(told()).over
+
+
+async def test_a_task_hears_a_bell_as_well() -> None:
+    bell = Bell(loop=asyncio.get_running_loop())
+    asyncio.get_running_loop().call_soon(bell.ring)
+
+    async with asyncio.timeout(1):
+        await bell
+
+
+async def test_it_waits_for_all_that_tasks_wait_for() -> None:
+    seen, over, event = [], asyncio.Event(), asyncio.Event()
+
+    async def inner() -> str:
+        await asyncio.sleep(0)
+        return "inner"
+
+    async def told() -> None:
+        await asyncio.sleep(0)
+        seen.append(await asyncio.create_task(inner()))
+        await asyncio.sleep(0.001)
+        await event.wait()
+        over.set()
+
+    story(told())
+    event.set()
+    async with asyncio.timeout(1):
+        await over.wait()
+
+    assert ["inner"] == seen
+
+
+async def test_what_it_raises_goes_to_whoever_made_it_go_on() -> None:
+    bell = Bell(loop=asyncio.get_running_loop())
+
+    async def told() -> None:
+        await bell
+        raise ValueError("no")
+
+    running = story(told())
+    with pytest.raises(ValueError, match="no"):
+        bell.ring()
+
+    assert running.over
+
+
+async def test_it_is_cancelled_where_it_waits_for_a_bell() -> None:
+    first, second, seen = Bell(loop=asyncio.get_running_loop()), Bell(loop=asyncio.get_running_loop()), []
+
+    async def told() -> None:
+        try:
+            await first
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            await second  # a last wait is still allowed
+            seen.append("heard")
+
+    running = story(told())
+    running.cancel()
+    first.ring()  # nobody listens any more
+    assert ["cancelled"] == seen
+    second.ring()
+    running.cancel()
+
+    assert (["cancelled", "heard"], True) == (seen, running.over)
+
+
+async def test_what_it_waits_for_is_cancelled_with_it() -> None:
+    ends, over = [], asyncio.Event()
+
+    async def inner() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append("inner")
+
+    async def told() -> None:
+        try:
+            await asyncio.create_task(inner())
+        finally:
+            ends.append("outer")
+            over.set()
+
+    running = story(told())
+    await asyncio.sleep(0)
+    running.cancel()
+    async with asyncio.timeout(1):
+        await over.wait()
+
+    assert (["inner", "outer"], True) == (ends, running.over)
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["for what is there already", "for others to go first"])
+async def test_it_is_cancelled_just_before_it_goes_on(done: bool) -> None:
+    seen: list[str] = []
+    future = asyncio.get_running_loop().create_future()
+
+    async def told() -> None:
+        await (future if done else asyncio.sleep(0))
+        seen.append("went on")
+
+    running = story(told())
+    if done:
+        future.set_result(None)
+    running.cancel()
+    await asyncio.sleep(0.001)
+
+    assert ([], True) == (seen, running.over)
