@@ -117,15 +117,13 @@ def _tags(value: bytes) -> tuple[str, ...]:
 
 
 def credential(found: Sequence[bytes]) -> bytes:
-    """The one of a request's credentials; empty when there is none. Raises BadRequest when it brings two that differ."""
-    if not found:
-        return b""
+    """The one that a request brings; empty when it brings none. Raises BadRequest when it brings two that differ."""
     if len(found) > 1 and any(other != found[0] for other in found):
         raise BadRequest(
             "The request brings two different credentials; send one: `Authorization`, `api-key` or `x-api-key`.",
             code="ambiguous_credentials",
         )
-    return found[0]
+    return found[0] if found else b""
 
 
 def arrive(head: Head) -> Arrival:
@@ -136,7 +134,7 @@ def arrive(head: Head) -> Arrival:
 
 def new_id(at: int) -> str:
     """`req_` and 22 hex digits: the time in microseconds (so ids sort by it), then 36 random bits."""
-    return f"req_{at:013x}{random.getrandbits(36):09x}"  # an id is a name, not a secret
+    return "req_%022x" % (at << 36 | random.getrandbits(36))  # an id is a name, not a secret
 
 
 def keep(default: Keep, key: Key, head: Head) -> Keep:
@@ -166,9 +164,8 @@ def read(head: Head, body: bytes, limit: int) -> Ask:
     return Ask(body, fields, head.deployment or stated, splice.flag(fields, "stream"))
 
 
-def model(ask: Ask, default: str | None) -> str:
-    """The model's name that is asked for. Raises BadRequest when there is none, and no default."""
-    name = ask.model or default
+def default(name: str | None) -> str:
+    """The model of a request that names none. Raises BadRequest when there is no default."""
     if not name:
         raise BadRequest("You must provide a model parameter.", param="model")
     return name

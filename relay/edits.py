@@ -31,10 +31,10 @@ def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, *, may_ask_
     fields = ask.fields
     changes: dict[str, bytes] = {}
     model = _encode(target.model)
-    if not splice.says(ask.body, fields, "model", model):
+    if bytes(fields.get("model", b"")) != model or not splice.is_plain(ask.body, "model"):
         changes["model"] = model
-    if "stream" in fields and not splice.says(ask.body, fields, "stream", given := bytes(fields["stream"])):
-        changes["stream"] = given  # it stands there twice: from now on once
+    if "stream" in fields and not splice.is_plain(ask.body, "stream"):
+        changes["stream"] = bytes(fields["stream"])  # it stands there twice: from now on once
     if alias.default:
         changes |= {name: value for name, value in alias.default.items() if name not in fields}
     if alias.set:

@@ -7,8 +7,11 @@ one of its own.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+log = logging.getLogger("relay")
 
 
 class Bell(asyncio.Future[Any]):
@@ -27,28 +30,39 @@ class Bell(asyncio.Future[Any]):
 class Story:
     """Runs `coroutine` when told to `go_on`: up to its first wait, then by itself from wait to wait.
 
-    What the coroutine raises is raised to whoever made it go on.
+    `name` is what the log calls it if it fails; `ended` is told of its end, unless it was cancelled.
     """
 
-    __slots__ = ("_cancelled", "_coroutine", "_loop", "_waited", "over")
+    __slots__ = ("_cancelled", "_coroutine", "_ended", "_loop", "_name", "_waited", "over")
 
-    def __init__(self, coroutine: Coroutine[Any, None, None], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        name: str,
+        coroutine: Coroutine[Any, Any, None],
+        loop: asyncio.AbstractEventLoop,
+        ended: Callable[[], None],
+    ) -> None:
+        self._name = name
         self._coroutine = coroutine
         self._loop = loop
+        self._ended = ended
         self._waited: asyncio.Future[Any] | None = None
-        self._cancelled = False
-        self.over = False
+        self._cancelled = self.over = False
 
     def go_on(self, _waited: object = None) -> None:
         """Run on to the next wait, or to the end."""
-        self._waited = None
+        self._waited = None  # it knows us: two that know each other are left to the garbage collector
         try:
             waited = self._throw() if self._cancelled else self._coroutine.send(None)
-        except (StopIteration, asyncio.CancelledError):
+        except StopIteration:
             self.over = True
-        except BaseException:
+            self._ended()
+        except asyncio.CancelledError:
             self.over = True
-            raise
+        except Exception:
+            log.exception("request %s failed", self._name)
+            self.over = True
+            self._ended()
         else:
             self._waited = waited
             if type(waited) is Bell:

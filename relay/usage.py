@@ -12,8 +12,9 @@ import msgspec
 from relay import sse
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
-_USAGE_LENGTH = 1000  # bytes that a usage object takes at most
-_SEARCHED_WHOLE = 1 << 20  # bytes; a larger body (embeddings, images) is searched from its end
+_READ_WHOLE = 1 << 20  # bytes; of a larger body (embeddings, images) only the end is searched
+_NAME = b'"usage"'
+_OBJECT = re.compile(rb"\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}")
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -42,12 +43,12 @@ class _Said(msgspec.Struct):
 
     def usage(self) -> Usage | None:
         before, after = self.prompt_tokens, self.completion_tokens
-        before = self.input_tokens if before is None else before
-        after = self.output_tokens if after is None else after
+        given, made = self.prompt_tokens_details, self.completion_tokens_details
         if before is None and after is None:
-            return None
-        given = self.prompt_tokens_details or self.input_tokens_details
-        made = self.completion_tokens_details or self.output_tokens_details
+            before, after = self.input_tokens, self.output_tokens
+            given, made = self.input_tokens_details, self.output_tokens_details
+            if before is None and after is None:
+                return None
         return Usage(before, after, given.cached_tokens if given else None, made.reasoning_tokens if made else None)
 
 
@@ -74,6 +75,7 @@ class _Event(msgspec.Struct):
     type: str | None = None
 
 
+_decode_said = msgspec.json.Decoder(_Said).decode
 _whole = msgspec.json.Decoder(_Whole)
 _WORDS = b'"content":"'
 _event = msgspec.json.Decoder(_Event)
@@ -82,18 +84,27 @@ _LAST_TYPES = re.compile(rb'"(?:response\.(?:completed|failed|incomplete)|image_
 
 def of_body(body: bytes) -> Usage | None:
     """The usage that a JSON answer states; None when it states none that can be believed."""
-    return _stated(body) if len(body) <= _SEARCHED_WHOLE else of_tail(body)
+    found = of_tail(body)
+    return _stated(body) if found is None and len(body) <= _READ_WHOLE and body.find(_NAME) >= 0 else found
 
 
 def of_tail(body: bytes) -> Usage | None:
-    """The last usage that stands in the end of a JSON answer, found without reading all of it."""
-    at = body.rfind(b'"usage"')
-    end = body.find(b"}", at) if at >= 0 else -1
-    while 0 <= end < at + _USAGE_LENGTH:  # up to the brace that closes it: its details hold braces of their own
-        if found := _stated(b"{%s}" % body[at : end + 1]):
-            return found
-        end = body.find(b"}", end + 1)
-    return None
+    """The last usage that stands in a JSON answer, or in the end of one, found without reading all of it.
+
+    Within a string of JSON its name could not stand between bare quotes.
+    """
+    at = body.rfind(_NAME)
+    begin = body.find(b"{", at)
+    end = body.find(b"}", begin) + 1
+    if at < 0 or begin < 0 or body[at + len(_NAME) : begin].strip() != b":":
+        return None
+    if body.find(b"{", begin + 1, end) >= 0:  # its details hold braces of their own
+        found = _OBJECT.match(body, begin)
+        end = found.end() if found else 0
+    try:
+        return _decode_said(body[begin:end]).usage()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _stated(data: bytes) -> Usage | None:

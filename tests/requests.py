@@ -1,8 +1,12 @@
-"""A request's head and body as they stand once they are read."""
+"""A request's head, body and account as they stand once they are read."""
+
+from typing import Any
 
 from relay.ask import Arrival, Ask, arrive, read, read_head
+from relay.call.account import Account
 from relay.endpoints import ENDPOINTS, Endpoint
 from relay.exchange import Header
+from relay.journal import Journal
 
 CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = ENDPOINTS[:4]
 
@@ -13,3 +17,11 @@ def arrival(*headers: Header, endpoint: Endpoint = CHAT, deployment: str | None 
 
 def ask(body: bytes, endpoint: Endpoint = CHAT) -> Ask:
     return read(arrival(endpoint=endpoint).head, body, 1 << 20)
+
+
+def account(journal: Journal, arrived: Arrival | None = None, **noted: Any) -> Account:
+    """An account in which some things are noted already."""
+    found = Account(arrived or arrival(), journal)
+    for name, value in noted.items():
+        setattr(found, name, value)
+    return found

@@ -10,7 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.ask import Head, credential, decoded, keep, model, new_id, read
+from relay.ask import Head, credential, decoded, default, keep, new_id, read
 from relay.errors import BadRequest, BodyTooLarge, UnsupportedMedia
 from relay.exchange import Header
 from relay.keys import Key
@@ -239,10 +239,7 @@ def test_read_refuses(body: bytes) -> None:
 
 
 def test_a_model_there_must_be() -> None:
-    nameless = read(arrival().head, b"{}", LIMIT)
-
-    assert "default" == model(nameless, "default")
-    assert "a" == model(read(arrival().head, b'{"model":"a"}', LIMIT), "default")
-    for default in (None, ""):
+    assert "first" == default("first")
+    for nothing in (None, ""):
         with pytest.raises(BadRequest, match="model parameter"):
-            model(nameless, default)
+            default(nothing)

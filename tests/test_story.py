@@ -1,7 +1,7 @@
 """Stories: they go on at once, wait for whatever a task could wait for, and end where they are cancelled."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -9,8 +9,12 @@ import pytest
 from relay.story import Bell, Story
 
 
-def story(coroutine: Coroutine[Any, None, None]) -> Story:
-    found = Story(coroutine, asyncio.get_running_loop())
+def nothing() -> None:
+    """Nobody asks for its end."""
+
+
+def story(coroutine: Coroutine[Any, Any, None], ended: Callable[[], None] = nothing) -> Story:
+    found = Story("req_1", coroutine, asyncio.get_running_loop(), ended)
     found.go_on()
     return found
 
@@ -71,18 +75,44 @@ async def test_it_waits_for_all_that_tasks_wait_for() -> None:
     assert ["inner"] == seen
 
 
-async def test_what_it_raises_goes_to_whoever_made_it_go_on() -> None:
-    bell = Bell(loop=asyncio.get_running_loop())
+async def test_its_end_is_told() -> None:
+    bell, ends = Bell(loop=asyncio.get_running_loop()), asyncio.Event()
+
+    async def told() -> None:
+        await bell
+
+    story(told(), ends.set)
+    assert not ends.is_set()
+    bell.ring()
+
+    assert ends.is_set()
+
+
+async def test_what_it_raises_is_logged_and_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    bell, ends = Bell(loop=asyncio.get_running_loop()), asyncio.Event()
 
     async def told() -> None:
         await bell
         raise ValueError("no")
 
-    running = story(told())
-    with pytest.raises(ValueError, match="no"):
-        bell.ring()
+    running = story(told(), ends.set)
+    bell.ring()
 
-    assert running.over
+    assert (True, True) == (running.over, ends.is_set())
+    assert "request req_1 failed" in caplog.text
+    assert "ValueError: no" in caplog.text
+
+
+async def test_the_end_of_a_cancelled_one_is_not_told() -> None:
+    ends = asyncio.Event()
+
+    async def told() -> None:
+        await Bell(loop=asyncio.get_running_loop())
+
+    running = story(told(), ends.set)
+    running.cancel()
+
+    assert (True, False) == (running.over, ends.is_set())
 
 
 async def test_it_is_cancelled_where_it_waits_for_a_bell() -> None:

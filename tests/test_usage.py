@@ -51,7 +51,13 @@ STATED: dict[str, tuple[Any, Usage | None]] = {
     "Infinity": ({"usage": {"prompt_tokens": float("inf")}}, None),
     "an array": ({"usage": [1, 2]}, None),
     "a word": ({"usage": "lots"}, None),
-    "no object": ([{"usage": CHAT}], None),
+    "further in": ([{"usage": CHAT}], SAID),
+    "a tool's field of that name behind it": (
+        {"usage": CHAT, "tools": [{"properties": {"usage": {"type": "string"}}}]},
+        SAID,
+    ),
+    "braces in a note": ({"usage": CHAT | {"note": "}{"}}, SAID),
+    "its name among the words": ({"usage": CHAT, "text": 'the "usage":{"prompt_tokens":7}'}, SAID),
 }
 
 
@@ -63,7 +69,7 @@ def test_of_a_body(case: str) -> None:
     assert expected == of_body(json.dumps(body, indent=2).encode())
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"usage":{"prompt_tokens":1}', b'{"a":' + b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"usage":{"prompt_tokens":1', b'{"a":' + b"[" * 100_000])
 def test_of_what_is_no_json(body: bytes) -> None:
     assert of_body(body) is None
 
@@ -76,7 +82,7 @@ TAILS: dict[str, tuple[Any, Usage | None]] = {
     "the last one counts": ({"usage": {"prompt_tokens": 1}, "data": LONG, "usage ": 1, "z": {"usage": CHAT}}, SAID),
     "said in a string": ({"usage": CHAT, "data": LONG, "text": '"usage": {"prompt_tokens": 77}'}, SAID),
     "a lie": ({"data": LONG, "usage": {"prompt_tokens": -1}}, None),
-    "endless": ({"data": LONG, "usage": {"prompt_tokens": 1, "note": "y" * 2000}}, None),
+    "long": ({"data": LONG, "usage": {"prompt_tokens": 1, "note": "y" * 2000}}, Usage(1)),
     "null": ({"data": LONG, "usage": None}, None),
     "none": ({"data": LONG}, None),
 }

@@ -61,12 +61,13 @@ async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None
     try:
         # what do you want?
         account.ask = ask = asking.read(arrival.head, body, relay.max_body)
-        model = asking.model(ask, relay.routes.default_model)
+        model = ask.model or asking.default(relay.routes.default_model)
         # who can serve it, and may you ask for it?
         key = account.key
         plan = relay.routes.plan(model, key.models if key else None)
         account.target = target = plan.targets[0]
-        account.rate = relay.rates.get(f"{target.upstream}/{target.model}") if relay.rates else None
+        if relay.rates:
+            account.rate = relay.rates.get(f"{target.upstream}/{target.model}")
         # may you spend it?
         if key is not None:
             account.lease = relay.counters.admit(key, arrival.at / 1e6)
@@ -75,7 +76,7 @@ async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None
         opened = await open_first(plan, arrival, ask, relay.upstreams, account.tries)
         account.edits = opened.edited.names
         named = model if plan.alias.response_model == "alias" else None
-        delivery = deliver(account, opened, sink, named, heartbeat=relay.heartbeat)
+        delivery = deliver(account, opened, sink, named, relay.heartbeat)
         await opened.reply.pump(delivery.take, delivery.drained)
         if delivery.fault is not None:
             await delivery.drained()  # raises it

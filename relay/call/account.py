@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import quote
 
-import msgspec
-
 from relay import pricing, redaction
 from relay.ask import Arrival, Ask
 from relay.counters import FREE, Lease
@@ -23,14 +21,14 @@ from relay.routing import Target
 from relay.usage import Usage
 
 _NO_USAGE = Usage()
+_UNREAD = Ask(b"", {}, None, stream=False)
+_NOWHERE = Target("", "")
 _ERROR = 400  # the first status of an error
 
 
-class Account(msgspec.Struct):
+class Account:
     """One request's. Times are nanoseconds of the performance counter; 0 means not yet."""
 
-    arrival: Arrival
-    journal: Journal
     key: Key | None = None
     keep: Keep = "none"
     ask: Ask | None = None
@@ -38,10 +36,9 @@ class Account(msgspec.Struct):
     edits: tuple[str, ...] = ()
     rate: Rate | None = None
     lease: Lease = FREE
-    tries: list[Try] = []
     usage: Usage | None = None
+    cost: int | None = None  # in nano-dollars, rounded up; known once it is settled, if price and usage are
     status: int = 499  # of a client that left before it saw one
-    response: list[bytes] = []
     content_type: str | None = None
     kept: int = 0
     bytes_out: int = 0
@@ -51,18 +48,16 @@ class Account(msgspec.Struct):
     last_at: int = 0  # the answer's last byte came
     settled: bool = False
 
-    @property
-    def cost(self) -> int | None:
-        """In nano-dollars, rounded up; None when the price or the usage is unknown."""
-        used, rate = self.usage, self.rate
-        if used is None or rate is None:
-            return None
-        return pricing.cost(rate, used.input, used.output, used.cached)
+    def __init__(self, arrival: Arrival, journal: Journal) -> None:
+        self.arrival = arrival
+        self.journal = journal
+        self.tries: list[Try] = []
+        self.response: list[bytes] = []
 
     def sends(self, piece: bytes) -> None:
         """Note a piece of the answer's body that is about to go to the client."""
         if not self.first_at:
-            self.first_at = time.perf_counter_ns()
+            self.first_at = self.last_at or time.perf_counter_ns()
         self.bytes_out += len(piece)
         if self.keep != "none" and self.kept <= BODY_KEPT:
             self.response.append(piece)
@@ -80,6 +75,9 @@ class Account(msgspec.Struct):
             return
         self.settled = True
         self.lease.settle()
+        used, rate = self.usage, self.rate
+        if used is not None and rate is not None:
+            self.cost = pricing.cost(rate, used.input, used.output, used.cached)
         record = self._record(outcome, error)
         if self.keep == "none":
             self.journal.append(record)
@@ -87,42 +85,39 @@ class Account(msgspec.Struct):
             self.journal.append(record, *self._bodies())
 
     def _record(self, outcome: Outcome, error: str | None) -> Record:
-        now = time.perf_counter_ns()
-        arrival, ask, target, key = self.arrival, self.ask, self.target, self.key
-        head, used = arrival.head, self.usage or _NO_USAGE
+        arrival, ask, used = self.arrival, self.ask or _UNREAD, self.usage or _NO_USAGE
+        head, target = arrival.head, self.target or _NOWHERE
+        now, began, first = time.perf_counter_ns(), arrival.began, self.first_at
+        # what passed here: before the upstream was asked, and after its last byte came
+        waited = (self.asked_at or now) - (self.ready_at or began) + (now - (self.last_at or now))
         return Record(
             id=arrival.id,
             started_at=arrival.at,
-            key=key.name if key else None,
-            alias=ask.model if ask else None,
-            upstream=target.upstream if target else None,
-            model=target.model if target else None,
+            key=self.key.name if self.key else None,
+            alias=ask.model,
+            upstream=target.upstream or None,
+            model=target.model or None,
             endpoint=head.endpoint.name,
-            stream=ask is not None and ask.stream,
+            stream=ask.stream,
             status=self.status,
             outcome=outcome,
             error=redaction.scrub(error) if error else None,
-            ttft_ms=_ms(self.first_at - arrival.began) if self.first_at else None,
-            duration_ms=_ms(now - arrival.began),
-            overhead_us=self._overhead(now),
+            # to the microsecond by division: round() costs as much as all of the record's encoding
+            ttft_ms=(first - began) // 1000 / 1000 if first else None,
+            duration_ms=(now - began) // 1000 / 1000,
+            overhead_us=waited // 1000,
             input_tokens=used.input,
             output_tokens=used.output,
             cached_tokens=used.cached,
             reasoning_tokens=used.reasoning,
             cost_nano=self.cost,
-            usage_source="none" if self.usage is None else "upstream",
+            usage_source="upstream" if self.usage else "none",
             bytes_out=self.bytes_out,
             client=head.client,
             tags=head.tags,
             tries=tuple(self.tries),
             edits=self.edits,
         )
-
-    def _overhead(self, now: int) -> int:
-        """Microseconds that passed here: before the upstream was asked, and after its last byte came."""
-        ready = self.ready_at or self.arrival.began
-        before = (self.asked_at or now) - ready
-        return (before + (now - self.last_at if self.last_at else 0)) // 1000
 
     def _bodies(self) -> Sequence[bytes | None]:
         if self.ask is None:
@@ -144,8 +139,3 @@ def _served(upstream: str, model: str, attempts: int) -> Lines:
 def _value(name: str) -> bytes:
     """A name as a header's value. A model's name can come from the caller, line ends and all."""
     return (name if name.isprintable() else quote(name)).encode()
-
-
-def _ms(nanoseconds: int) -> float:
-    """Milliseconds, to the microsecond; by division, since round() costs as much as all of the record's encoding."""
-    return nanoseconds // 1000 / 1000

@@ -20,7 +20,7 @@ from relay import edits, sse, usage
 from relay.call.account import Account
 from relay.call.sink import Sink
 from relay.errors import RelayError, UpstreamError, UpstreamTimeout
-from relay.exchange import Header, Lines, Reply, lines
+from relay.exchange import Header, Lines, lines
 from relay.record import Outcome
 from relay.upstream.door import Opened
 
@@ -51,7 +51,7 @@ class Delivery(Protocol):
 
 
 def deliver(
-    account: Account, opened: Opened, sink: Sink, alias: str | None, *, heartbeat: float | None = None
+    account: Account, opened: Opened, sink: Sink, alias: str | None, heartbeat: float | None = None
 ) -> Delivery:
     """The manner that fits the answer. `alias` is the name to call the model by, None for the upstream's own.
 
@@ -62,7 +62,7 @@ def deliver(
     account.content_type = found.content_type
     if found.streams:
         return Stream(account, opened, found.told, sink, alias, heartbeat=heartbeat)
-    return Whole(account, reply, found.told, sink, alias, held=found.held)
+    return Whole(account, reply.status, found.told, sink, alias, found.held)
 
 
 class _Passed(msgspec.Struct, frozen=True):
@@ -100,90 +100,83 @@ def outcome_of(fault: RelayError) -> Outcome:
     return "relay_error" if fault.status == 500 else "refused"  # noqa: PLR2004  # our own crash
 
 
-class Whole:
+class Whole(msgspec.Struct, eq=False):
     """See the head of this module."""
 
-    def __init__(
-        self, account: Account, reply: Reply, told: Lines, sink: Sink, alias: str | None, *, held: bool
-    ) -> None:
-        self._account = account
-        self._told = told
-        self.fault: RelayError | None = None
-        self._reply = reply
-        self._sink = sink
-        self._alias = alias
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._held = held
-        self._tail = b""
+    account: Account
+    status: int
+    told: Lines
+    sink: Sink
+    alias: str | None
+    held: bool
+    fault: RelayError | None = None
+    pieces: list[bytes] = []
+    size: int = 0
+    tail: bytes = b""
 
     def take(self, piece: bytes, last: bool) -> bool:
         """Hold the answer, or pass it on; at its end settle, then send the end."""
-        self._account.last_at = time.perf_counter_ns()
-        if self._held and last and not self._pieces:  # nearly every answer comes in one piece
-            self._send_held(piece)
+        self.account.last_at = time.perf_counter_ns()
+        if not self.held:
+            return self._pass(piece, last)
+        if last and not self.pieces:  # nearly every answer comes in one piece
+            self._send(piece)
             return False
-        if self._held and self._size + len(piece) > _HELD_MAX:
-            piece = b"".join([*self._pieces, piece])
-            self._held = False
-        if self._held:
-            self._pieces.append(piece)
-            self._size += len(piece)
-            if last:
-                self._send_held(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
-            return False
-        return self._pass(piece, last)
-
-    def _send_held(self, body: bytes) -> None:
-        account, reply = self._account, self._reply
-        if reply.status < _ERROR:
-            account.usage = usage.of_body(body)
-            if self._alias is not None:
-                body = edits.renamed(body, self._alias)
-        told = account.marks() + self._told
-        if (cost := account.cost) is not None:
-            told += b"x-relay-cost: %b\r\n" % f"{cost / 10**9:.9f}".rstrip("0").rstrip(".").encode()
-        account.status = reply.status
-        account.sends(body)
-        self._settle()
-        self._sink.start(reply.status, told, len(body))
-        self._sink.end(body)
-
-    def _pass(self, piece: bytes, last: bool) -> bool:
-        account, reply = self._account, self._reply
-        if not self._begun:
-            account.status = reply.status
-            self._sink.start(reply.status, account.marks() + self._told, len(piece) if last else None)
-        account.sends(piece)
-        self._tail = (self._tail + piece)[-_TAIL:]
-        if not last:
-            return self._sink.write(piece)
-        if reply.status < _ERROR:
-            account.usage = usage.of_tail(self._tail)
-        self._settle()
-        self._sink.end(piece)
+        self.pieces.append(piece)
+        self.size += len(piece)
+        if self.size > _HELD_MAX:
+            self.held = False
+            return self._pass(b"".join(self.pieces), last)
+        if last:
+            self._send(b"".join(self.pieces))
         return False
 
-    @property
-    def _begun(self) -> bool:
-        return self._account.first_at > 0
+    def _send(self, body: bytes) -> None:
+        account, status = self.account, self.status
+        if status < _ERROR:
+            account.usage = usage.of_body(body)
+            if self.alias is not None:
+                body = edits.renamed(body, self.alias)
+        account.status = status
+        account.sends(body)
+        self._settle()
+        told = account.marks() + self.told
+        if account.cost is not None:
+            told += b"x-relay-cost: %b\r\n" % f"{account.cost / 10**9:.9f}".rstrip("0").rstrip(".").encode()
+        self.sink.start(status, told, len(body))
+        self.sink.end(body)
+
+    def _pass(self, piece: bytes, last: bool) -> bool:
+        account = self.account
+        if not account.first_at:
+            account.status = self.status
+            self.sink.start(self.status, account.marks() + self.told, len(piece) if last else None)
+        account.sends(piece)
+        self.tail = piece[-_TAIL:] if len(piece) >= _TAIL else (self.tail + piece)[-_TAIL:]
+        if not last:
+            return self.sink.write(piece)
+        if self.status < _ERROR:
+            account.usage = usage.of_tail(self.tail)
+        self._settle()
+        self.sink.end(piece)
+        return False
 
     def _settle(self) -> None:
-        status = self._reply.status
-        self._account.settle(
-            "ok" if status < _ERROR else "upstream_error", None if status < _ERROR else f"HTTP {status}"
-        )
+        if self.status < _ERROR:
+            self.account.settle("ok")
+        else:
+            self.account.settle("upstream_error", f"HTTP {self.status}")
 
     async def drained(self) -> None:
         """See Delivery."""
-        await self._sink.drained()
+        await self.sink.drained()
 
     def fail(self, fault: RelayError) -> bool:
         """See Delivery: a body that has begun has no place for an error, so the connection is broken."""
-        if not self._begun:
+        if not self.account.first_at:
             return False
-        self._account.settle(outcome_of(fault), fault.message)
-        self._sink.abort()
+        self.account.settle(outcome_of(fault), fault.message)
+        self.sink.abort()
         return True
 
 

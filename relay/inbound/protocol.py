@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from relay import call
 from relay.ask import Head, read_head
 from relay.endpoints import match
-from relay.errors import BadRequest, BodyTooLarge, HeadTooLarge, InternalError, RelayError
+from relay.errors import BadRequest, HeadTooLarge, InternalError, RelayError
 from relay.inbound import guard
 from relay.inbound.turn import Turn, error_answer
 from relay.inbound.watch import Watch
@@ -109,14 +109,13 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _serve_again(self, body: bytes) -> None:
         """Serve a request whose head is known: all that was asked of the head is asked again, save what it says."""
-        turn = self._begin(self._repeat.known, chunks=True, keep_alive=True)
+        turn = self.cycle = self._turn
+        turn.begin(self._repeat.known, True, True)
         turn.admit(None)
         if turn.response_complete:
             return  # it was refused
-        try:
-            guard.check_length(len(body), self._relay.max_body)
-        except BodyTooLarge as fault:
-            self._refuse(fault)
+        if len(body) > self._relay.max_body:
+            self._refuse(guard.too_long(self._relay.max_body))
         else:
             turn.serve(body)
 
@@ -194,15 +193,11 @@ class RelayProtocol(HttpToolsProtocol):
             return
         head = read_head(*found, query, self.headers, self._peer)
         alive = version == "1.1" and self.parser.should_keep_alive()
-        turn = self._begin(head, chunks=version == "1.1", keep_alive=alive)
+        turn = self.cycle = self._turn  # the cycle is what uvicorn's pipelining and shutdown look at
+        turn.begin(head, version == "1.1", alive)
         turn.admit(version)
         if head.expects and not turn.response_complete:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _begin(self, head: Head, *, chunks: bool, keep_alive: bool) -> Turn:
-        turn = self.cycle = self._turn  # the cycle is what uvicorn's pipelining and shutdown look at
-        turn.begin(head, chunks=chunks, keep_alive=keep_alive)
-        return turn
 
     def _enter_asgi(self) -> None:
         """Let uvicorn make its scope of the head, which the fast face had no use for."""
@@ -231,27 +226,34 @@ class RelayProtocol(HttpToolsProtocol):
             self._whole = body if plain else None
 
     def _on_turn_complete(self) -> None:
-        if not self._ends(self._turn):
+        if self._in_message or self._deaf or not self._turn.keep_alive:
+            self._end_after_turn()
+        elif self.pipeline:
             self.on_response_complete()
+        else:
+            self._rest()
 
     def on_response_complete(self) -> None:
         """The answer went out: on to what is pipelined, or idle."""
         if self.pipeline:
             super().on_response_complete()
-            return
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Idle until the next request."""
         self.server_state.total_requests += 1
         self.flow.resume_reading()
         self._since = self.loop.time()
 
-    def _ends(self, turn: Turn) -> bool:
-        """Whether the connection ends with this turn, which it then does: at once, or after the rest of a body."""
-        if self._in_message and not turn.swallows:
+    def _end_after_turn(self) -> None:
+        """End the connection, at once or after the rest of a body; or go on, where that rest is soon read."""
+        if self._in_message and not self._turn.swallows:
             self._linger()  # the answer was a refusal, and there is more to come than is worth reading for nothing
-        elif not turn.keep_alive or self._deaf:
+        elif not self._turn.keep_alive or self._deaf:
             self.transport.close()
         else:
-            return False
-        return True
+            self.on_response_complete()
 
 
 class _Unheard(Exception):

@@ -65,7 +65,7 @@ class Turn:
         self.disconnected = False
         self.response_complete = True
 
-    def begin(self, head: Head, *, chunks: bool, keep_alive: bool) -> None:
+    def begin(self, head: Head, chunks: bool, keep_alive: bool) -> None:
         """A request with this head has arrived. `chunks`: an answer of unknown length may go out in chunks."""
         self._account = Account(arrive(head), self._relay.journal)
         self._chunks = chunks
@@ -120,16 +120,13 @@ class Turn:
         return body
 
     def serve(self, body: bytes) -> None:
-        """Serve the request, whose body this is, if it was not refused."""
-        if not self.response_complete:
-            self._story = Story(self._serve(body), self._loop)
-            self._story.go_on()
+        """Serve the request, whose body this is."""
+        account = self._account
+        serving = call.serve(self._relay, account, body, self)
+        self._story = story = Story(account.arrival.id, serving, self._loop, self._ended)
+        story.go_on()
 
-    async def _serve(self, body: bytes) -> None:
-        try:
-            await call.serve(self._relay, self._account, body, self)
-        except Exception:
-            log.exception("request %s failed", self._account.arrival.id)
+    def _ended(self) -> None:
         if not self.response_complete:
             log.error("request %s ended without an answer", self._account.arrival.id)
             self.abort()
@@ -163,22 +160,27 @@ class Turn:
 
     def start(self, status: int, told: Lines, length: int | None) -> None:
         """See Sink."""
-        framing = b""
-        if status in BODILESS:
-            self._chunks = False
-        elif length is not None:
+        if length is None or status in BODILESS:
+            framing = self._unmeasured(status)
+        else:
             self._chunks = False
             framing = b"content-length: %d\r\n" % length
-        elif self._chunks:
-            framing = b"transfer-encoding: chunked\r\n"
-        else:
-            self.keep_alive = False
         if not self.keep_alive:
             framing += b"connection: close\r\n"
         if self._defaults is not self._state.default_headers:  # the server makes them anew for every second's date
             self._defaults = self._state.default_headers
             self._said = lines(self._defaults)
         self._head = b"%b%b%b%b\r\n" % (STATUS_LINE[status], self._said, told, framing)
+
+    def _unmeasured(self, status: int) -> Lines:
+        """The framing of an answer without a body, or whose length is not known."""
+        if status in BODILESS:
+            self._chunks = False
+        elif self._chunks:
+            return b"transfer-encoding: chunked\r\n"
+        else:
+            self.keep_alive = False
+        return b""
 
     def beat(self, period: float) -> None:
         """See Sink."""

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterable, Callable
 from time import monotonic
 
 import httptools
-import msgspec
 
 from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
 from relay.exchange import Drained, Header, Take, Timeouts
 from relay.repeat import Repeat
 from relay.story import Bell
+from relay.wire.answer import Answer, chunk
 
 _HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
 _KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
 
     # --- what the pool does with it
 
-    async def exchange(self, head: bytes, body: bytes | AsyncIterable[bytes]) -> "Answer":
+    async def exchange(self, head: bytes, body: bytes | AsyncIterable[bytes]) -> Answer:
         """Send a request (`head` is its head up to the framing headers) and wait for the head of the answer."""
         if not self._clean:
             self._begin()
@@ -229,8 +229,8 @@ class Connection(asyncio.Protocol):
             return
         if self._between:
             self._stirred = True
-            if self._take is not None and (chunk := _chunk(data)) is not None:
-                self._held = self._take(chunk, False)
+            if self._take is not None and (piece := chunk(data)) is not None:
+                self._held = self._take(piece, False)
                 if self._held:
                     self._wake()
                 return
@@ -378,41 +378,3 @@ class Connection(asyncio.Protocol):
             self.close()
         self._released(self, reusable and not self.closed)
         self._wake()
-
-
-class Answer(msgspec.Struct):
-    """The Reply of one exchange. It lets go of its connection at the end, so that it can never touch the next one's.
-
-    Of one that came whole, in a single read, the connection has been given back already.
-    """
-
-    connection: Connection | None
-    status: int
-    headers: tuple[Header, ...]
-    reused: bool
-    connect_ms: float | None
-    whole: bytes | None = None
-
-    async def pump(self, take: Take, drained: Drained) -> None:
-        """See relay.exchange.Reply."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            await connection.pump(take, drained)
-        elif self.whole is not None:
-            whole, self.whole = self.whole, None
-            take(whole, True)
-
-    def abort(self) -> None:
-        """See relay.exchange.Reply."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.abort()
-
-
-def _chunk(data: bytes) -> bytes | None:
-    """What is in the one whole chunk that `data` is, written as usual; None for anything else."""
-    size, _, rest = data.partition(b"\r\n")
-    length = len(rest) - 2
-    if length <= 0 or size != b"%x" % length or not rest.endswith(b"\r\n"):
-        return None
-    return rest[:-2]

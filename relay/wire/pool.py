@@ -13,7 +13,8 @@ from typing import Any
 
 from relay.errors import Overloaded, UpstreamError, UpstreamTimeout
 from relay.exchange import Request, Timeouts, lines
-from relay.wire.connection import Answer, Connection
+from relay.wire.answer import Answer
+from relay.wire.connection import Connection
 from relay.wire.origin import Origin, connect, trust
 
 _IDLE_MAX = 4.0  # seconds a connection is kept unused: below what servers allow (5 s is common), so few go stale

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from relay.call.account import Account
 from relay.counters import MemoryCounters
 from relay.exchange import headers
 from relay.journal import Journal, frames
@@ -14,7 +13,7 @@ from relay.pricing import Rate
 from relay.record import BODY_KEPT, Entry, Keep
 from relay.routing import Target
 from relay.usage import Usage
-from tests.requests import arrival, ask
+from tests.requests import account, arrival, ask
 
 RATE = Rate(150_000, 600_000, 75_000)
 BODY = b'{"model":"fast","messages":[{"role":"user","content":"hello"}]}'
@@ -26,21 +25,21 @@ def entries(journal: Journal) -> list[Entry]:
 
 def test_it_is_settled_once(tmp_path: Path) -> None:
     counters, key = MemoryCounters(), Key(id="k", name="ci", digest=b"", concurrency=1)
-    account = Account(arrival(), Journal(tmp_path), key, lease=counters.admit(key, 0.0))
+    noted = account(Journal(tmp_path), key=key, lease=counters.admit(key, 0.0))
 
-    account.settle("client_disconnect", "the client left")
-    account.settle("ok")
+    noted.settle("client_disconnect", "the client left")
+    noted.settle("ok")
 
-    assert ["client_disconnect"] == [entry.record.outcome for entry in entries(account.journal)]
+    assert ["client_disconnect"] == [entry.record.outcome for entry in entries(noted.journal)]
     counters.admit(key, 0.0)
 
 
 def test_a_request_that_came_to_nothing(tmp_path: Path) -> None:
-    account = Account(arrival(), Journal(tmp_path))
+    noted = account(Journal(tmp_path))
 
-    account.settle("refused", "no")
+    noted.settle("refused", "no")
 
-    ((record, request, response),) = entries(account.journal)
+    ((record, request, response),) = entries(noted.journal)
     assert ("refused", "no", 499, 0, None) == (
         *(record.outcome, record.error, record.status, record.bytes_out, record.ttft_ms),
     )
@@ -53,16 +52,17 @@ def test_a_request_that_came_to_nothing(tmp_path: Path) -> None:
 
 def test_a_request_that_was_answered(tmp_path: Path) -> None:
     key = Key(id="k", name="ci", digest=b"")
-    account = Account(arrival((b"x-relay-tags", b"a,b"), (b"user-agent", b"curl")), Journal(tmp_path), key, "full")
-    account.ask = ask(BODY)
-    account.target, account.rate, account.edits = Target("up", "real"), RATE, ("model",)
-    account.usage, account.status = Usage(1000, 500, 200, 0), 200
-    account.sends(b'{"a":')
-    account.sends(b"1}")
+    head = arrival((b"x-relay-tags", b"a,b"), (b"user-agent", b"curl"))
+    noted = account(Journal(tmp_path), head, key=key, keep="full")
+    noted.ask = ask(BODY)
+    noted.target, noted.rate, noted.edits = Target("up", "real"), RATE, ("model",)
+    noted.usage, noted.status = Usage(1000, 500, 200, 0), 200
+    noted.sends(b'{"a":')
+    noted.sends(b"1}")
 
-    account.settle("ok")
+    noted.settle("ok")
 
-    ((record, request, response),) = entries(account.journal)
+    ((record, request, response),) = entries(noted.journal)
     assert ("ci", "fast", "up", "real", "/v1/chat/completions", False) == (
         *(record.key, record.alias, record.upstream, record.model, record.endpoint, record.stream),
     )
@@ -78,13 +78,13 @@ def test_a_request_that_was_answered(tmp_path: Path) -> None:
 
 
 def test_time_spent_at_the_upstream_is_no_overhead(tmp_path: Path) -> None:
-    account = Account(arrival(), Journal(tmp_path))
-    began = account.arrival.began
-    account.ready_at, account.asked_at, account.last_at = began, began + 2_000_000, began + 10**15
+    noted = account(Journal(tmp_path))
+    began = noted.arrival.began
+    noted.ready_at, noted.asked_at, noted.last_at = began, began + 2_000_000, began + 10**15
 
-    account.settle("ok")
+    noted.settle("ok")
 
-    assert entries(account.journal)[0].record.overhead_us < 2000
+    assert entries(noted.journal)[0].record.overhead_us < 2000
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,10 @@ def test_time_spent_at_the_upstream_is_no_overhead(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_cost_is_none(tmp_path: Path, rate: Rate | None, usage: Usage | None, cost: int | None) -> None:
-    assert cost == Account(arrival(), Journal(tmp_path), rate=rate, usage=usage).cost
+    noted = account(Journal(tmp_path), rate=rate, usage=usage)
+    noted.settle("ok")
+
+    assert cost == noted.cost == entries(noted.journal)[0].record.cost_nano
 
 
 KEPT: dict[Keep, tuple[bytes | None, bytes | None]] = {
@@ -111,57 +114,57 @@ KEPT: dict[Keep, tuple[bytes | None, bytes | None]] = {
 
 @pytest.mark.parametrize("keep", KEPT)
 def test_what_is_kept_of_the_bodies(tmp_path: Path, keep: Keep) -> None:
-    account = Account(arrival(), Journal(tmp_path), keep=keep, ask=ask(BODY), status=200)
-    account.sends(b'{"id":"c","text":"secret"}')
+    noted = account(Journal(tmp_path), keep=keep, ask=ask(BODY), status=200)
+    noted.sends(b'{"id":"c","text":"secret"}')
 
-    account.settle("ok")
+    noted.settle("ok")
 
-    ((_, request, response),) = entries(account.journal)
+    ((_, request, response),) = entries(noted.journal)
     assert KEPT[keep] == (request, response)
 
 
 def test_a_streams_words_are_redacted_event_by_event(tmp_path: Path) -> None:
-    account = Account(arrival(), Journal(tmp_path), keep="redacted", ask=ask(BODY), status=200)
-    account.content_type = "text/event-stream; charset=utf-8"
-    account.sends(b'data: {"text":"secret"}\n\n')
+    noted = account(Journal(tmp_path), keep="redacted", ask=ask(BODY), status=200)
+    noted.content_type = "text/event-stream; charset=utf-8"
+    noted.sends(b'data: {"text":"secret"}\n\n')
 
-    account.settle("ok")
+    noted.settle("ok")
 
-    assert b"secret" not in (entries(account.journal)[0].response or b"secret")
+    assert b"secret" not in (entries(noted.journal)[0].response or b"secret")
 
 
 def test_no_more_is_held_of_a_long_answer_than_is_kept(tmp_path: Path) -> None:
-    account = Account(arrival(), Journal(tmp_path), keep="full", ask=ask(BODY), status=200)
+    noted = account(Journal(tmp_path), keep="full", ask=ask(BODY), status=200)
     for _ in range(64):
-        account.sends(bytes(BODY_KEPT // 8))
+        noted.sends(bytes(BODY_KEPT // 8))
 
-    assert BODY_KEPT < sum(map(len, account.response)) <= BODY_KEPT + BODY_KEPT // 8
-    assert 8 * BODY_KEPT == account.bytes_out
+    assert BODY_KEPT < sum(map(len, noted.response)) <= BODY_KEPT + BODY_KEPT // 8
+    assert 8 * BODY_KEPT == noted.bytes_out
 
 
 def test_no_credential_is_left_in_an_error(tmp_path: Path) -> None:
     said = "Incorrect API key provided: sk-proj-abcdefgh"
-    account = Account(arrival(), Journal(tmp_path), keep="full", ask=ask(BODY), status=400)
-    account.sends(json.dumps({"error": {"message": said}}).encode())
+    noted = account(Journal(tmp_path), keep="full", ask=ask(BODY), status=400)
+    noted.sends(json.dumps({"error": {"message": said}}).encode())
 
-    account.settle("upstream_error", said)
+    noted.settle("upstream_error", said)
 
-    ((record, _, response),) = entries(account.journal)
+    ((record, _, response),) = entries(noted.journal)
     assert "Incorrect API key provided: sk-***" == record.error
     assert b"abcdefgh" not in (response or b"abcdefgh")
 
 
 def test_the_marks_grow_with_what_is_known(tmp_path: Path) -> None:
-    account = Account(arrival(), Journal(tmp_path))
-    before = account.marks()
-    account.target = Target("up", "real")
+    noted = account(Journal(tmp_path))
+    before = noted.marks()
+    noted.target = Target("up", "real")
 
-    assert b"x-relay-id: %b\r\n" % account.arrival.id.encode() == before
-    assert before + b"x-relay-upstream: up\r\nx-relay-model: real\r\nx-relay-attempts: 0\r\n" == account.marks()
+    assert b"x-relay-id: %b\r\n" % noted.arrival.id.encode() == before
+    assert before + b"x-relay-upstream: up\r\nx-relay-model: real\r\nx-relay-attempts: 0\r\n" == noted.marks()
 
 
 @pytest.mark.parametrize("name", ["a\r\nset-cookie: b", "a\nb", "a\x00", "a\x7f", "a\u2028b"])
 def test_a_models_name_stays_within_its_header(tmp_path: Path, name: str) -> None:
-    account = Account(arrival(), Journal(tmp_path), target=Target("up", name))
+    noted = account(Journal(tmp_path), target=Target("up", name))
 
-    assert all(byte >= 0x20 and byte != 0x7F for _, value in headers(account.marks()) for byte in value)
+    assert all(byte >= 0x20 and byte != 0x7F for _, value in headers(noted.marks()) for byte in value)

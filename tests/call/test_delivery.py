@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from relay.call.account import Account
 from relay.call.delivery import Delivery, deliver
 from relay.edits import Edited
 from relay.endpoints import Endpoint
@@ -21,7 +20,7 @@ from relay.pricing import Rate
 from relay.record import Record
 from relay.routing import Target
 from relay.upstream.door import Opened
-from tests.requests import CHAT, EMBEDDINGS, RESPONSES, arrival, ask
+from tests.requests import CHAT, EMBEDDINGS, RESPONSES, account, arrival, ask
 from tests.sink import KeptSink
 
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -61,7 +60,7 @@ class World:
         self.journal = Journal(folder)
         self.recorded_at_end: list[Record] = []
         self.sink = KeptSink(on_end=lambda: self.recorded_at_end.extend(self.records()))
-        self.account = Account(arrival(endpoint=endpoint), self.journal, keep="full", target=TARGET, rate=rate)
+        self.account = account(self.journal, arrival(endpoint=endpoint), keep="full", target=TARGET, rate=rate)
         self.account.ask = ask(b'{"model":"fast"}')
         opened = Opened(Answer(status, headers), TARGET, Edited(b"", (), asks_usage))
         self.delivery: Delivery = deliver(self.account, opened, self.sink, alias)

@@ -45,7 +45,8 @@ def asked(
         bodies="none",
         max_body=LIMIT,
     )
-    account = Account(arrival(*headers, endpoint=TEXT), relay.journal, Key(id="k", name="k", digest=b"", models=models))
+    account = Account(arrival(*headers, endpoint=TEXT), relay.journal)
+    account.key = Key(id="k", name="k", digest=b"", models=models)
     return account, question(relay, account, body)
 
 

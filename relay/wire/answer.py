@@ -1,0 +1,55 @@
+"""An answer whose head is in, and the one whole chunk that a read may be. Knows a connection by two of its verbs."""
+
+from typing import Protocol
+
+import msgspec
+
+from relay.exchange import Drained, Header, Take
+
+
+class Pumped(Protocol):
+    """Where the body of an answer comes from."""
+
+    async def pump(self, take: Take, drained: Drained) -> None:
+        """See relay.exchange.Reply."""
+
+    def abort(self) -> None:
+        """See relay.exchange.Reply."""
+
+
+class Answer(msgspec.Struct):
+    """The Reply of one exchange. It lets go of its connection at the end, so that it can never touch the next one's.
+
+    Of one that came whole, in a single read, the connection has been given back already.
+    """
+
+    connection: Pumped | None
+    status: int
+    headers: tuple[Header, ...]
+    reused: bool
+    connect_ms: float | None
+    whole: bytes | None = None
+
+    async def pump(self, take: Take, drained: Drained) -> None:
+        """See relay.exchange.Reply."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            await connection.pump(take, drained)
+        elif self.whole is not None:
+            whole, self.whole = self.whole, None
+            take(whole, True)
+
+    def abort(self) -> None:
+        """See relay.exchange.Reply."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.abort()
+
+
+def chunk(data: bytes) -> bytes | None:
+    """What is in the one whole chunk that `data` is, written as usual; None for anything else."""
+    size, _, rest = data.partition(b"\r\n")
+    length = len(rest) - 2
+    if length <= 0 or size != b"%x" % length or not rest.endswith(b"\r\n"):
+        return None
+    return rest[:-2]
