@@ -3,7 +3,7 @@
 It is the only hand-off from the request path to the store: whoever writes the store reads these files, after a crash as
 on any other day. One frame is one write(2) and survives the death of the process, though not of the machine.
 
-    frame    crc32 · three lengths · record (msgpack) · request body · response body
+    frame    crc32 · three lengths · record (JSON) · request body · response body
     segment  NAME.journal, at most a little over SEGMENT bytes; the process that writes to it holds an flock on it
 """
 
@@ -12,23 +12,22 @@ import os
 import struct
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-
-import msgspec
+from zlib import crc32
 
 from relay.errors import SetupFault
-from relay.record import BODY_KEPT, Entry, Record, storable
+from relay.record import BODY_KEPT, Batch, Entry, Record, read, written
 
 SEGMENT = 16 << 20  # bytes, after which the next segment is begun
 
 _PIECE = 256 << 10  # bytes read at a time
-_CRC = struct.Struct("<I")
+_CRC = struct.Struct("<I")  # of the lengths and the record
 _LENGTHS = struct.Struct("<III")  # of record, request and response
-_HEAD = _CRC.size + _LENGTHS.size
+_HEAD = struct.Struct("<II8s")  # the last two lengths are looked at as one, since most frames have no bodies
+_BODIES = struct.Struct("<II")
 _NONE = 0xFFFFFFFF  # the length of a body that is not kept
-_decode = msgspec.msgpack.Decoder(Record).decode
+_NO_BODIES = _BODIES.pack(_NONE, _NONE)
 
 
 class Journal:
@@ -40,7 +39,6 @@ class Journal:
         self.signal = threading.Event()  # set when there is something new to read
         self.lost = 0  # records that could not be written, ever
         self.alarm: str | None = None  # what is wrong now
-        self._encode = msgspec.msgpack.Encoder().encode
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.current, self._file = _begin(folder)
@@ -50,14 +48,12 @@ class Journal:
 
     def append(self, record: Record, request: bytes | None = None, response: bytes | None = None) -> None:
         """Write one frame. Never raises: what cannot be written is counted in `lost`, and `alarm` says why."""
-        parts = self._frame(record, request, response)
-        size = sum(map(len, parts))
         try:
-            written = os.writev(self._file, parts)
+            size, done = self._write(written(record), request, response)
         except OSError as fault:
             self._failed(fault.strerror)
             return
-        if written != size:
+        if done != size:
             self._failed("the disk is full")
             return
         self._size += size
@@ -74,16 +70,17 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def _frame(self, record: Record, request: bytes | None, response: bytes | None) -> tuple[bytes, ...]:
-        try:
-            encoded = self._encode(record)
-        except (ValueError, OverflowError):
-            encoded = self._encode(storable(record))
+    def _write(self, record: bytes, request: bytes | None, response: bytes | None) -> tuple[int, int]:
+        """The size of the frame, and how much of it was written."""
+        if request is None and response is None:
+            checked = _LENGTHS.pack(len(record), _NONE, _NONE) + record
+            frame = _CRC.pack(crc32(checked)) + checked
+            return len(frame), os.write(self._file, frame)
         sent, got = _kept(request), _kept(response)
-        lengths = _LENGTHS.pack(
-            len(encoded), _NONE if request is None else len(sent), _NONE if response is None else len(got)
-        )
-        return _CRC.pack(zlib.crc32(encoded, zlib.crc32(lengths))), lengths, encoded, sent, got
+        lengths = len(record), _NONE if request is None else len(sent), _NONE if response is None else len(got)
+        checked = _LENGTHS.pack(*lengths) + record
+        parts = (_CRC.pack(crc32(checked)), checked, sent, got)
+        return sum(map(len, parts)), os.writev(self._file, parts)
 
     def _failed(self, reason: str | None) -> None:
         """Take a half written frame back, since nothing behind it could be read; the next append tries again."""
@@ -104,51 +101,72 @@ class Journal:
         self.current, self._file, self._size = current, file, 0
 
 
-def frames(path: Path, offset: int = 0) -> Iterator[tuple[int, Entry]]:
-    """The whole frames of a segment from `offset` on, each with the offset behind it; ends at a torn or unfinished one.
+def batches(path: Path, offset: int = 0) -> Iterator[Batch]:
+    """The whole frames of a segment from `offset` on, as many at a time as one read brings; ends at a torn one.
 
-    It reads many frames at a time: every read hands the interpreter's lock to the thread that serves requests.
-    Raises OSError, and msgspec.ValidationError for a record that this version does not understand.
+    No batch is empty. Every read hands the interpreter's lock to the thread that serves requests. Raises OSError.
     """
     with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size  # what comes from now on is for the next time: few rows cost the most
         wanted = _PIECE
-        while len(piece := os.pread(file.fileno(), wanted, offset)) >= _HEAD:
-            at, wanted = 0, _PIECE
-            while (entry := _frame_at(piece, at)) is not None:
-                at += entry[0]
-                yield offset + at, entry[1]
-            if at == 0:
-                wanted = _HEAD + sum(_sizes(piece))
-                if wanted <= len(piece):
-                    return  # whole, and not what was written
-                if len(piece) < _PIECE or wanted > os.fstat(file.fileno()).st_size - offset:
-                    return  # torn, or not yet whole
-            offset += at
+        while size - offset >= _HEAD.size:
+            piece = os.pread(file.fileno(), min(wanted, size - offset), offset)
+            batch = _batch(piece, offset)
+            if batch.records:
+                yield batch
+                offset, wanted = batch.end, _PIECE
+                continue
+            asked, wanted = wanted, _whole(piece)
+            if wanted <= asked or wanted > size - offset:
+                return  # not what was written, or torn, or not yet whole
 
 
-def _sizes(piece: bytes, at: int = 0) -> tuple[int, ...]:
-    """The lengths of record, request and response of the frame at `at`."""
-    return tuple(0 if length == _NONE else length for length in _LENGTHS.unpack_from(piece, at + _CRC.size))
+def _whole(piece: bytes) -> int:
+    """The size of the frame that `piece` begins with; 0 where not even its head is there."""
+    if len(piece) < _HEAD.size:
+        return 0
+    return _HEAD.size + sum(0 if length == _NONE else length for length in _LENGTHS.unpack_from(piece, _CRC.size))
 
 
-def _frame_at(piece: bytes, at: int) -> tuple[int, Entry] | None:
-    """The size of the frame at `at` and what it holds; None when it is not whole, or not what was written."""
-    begin = at + _HEAD
-    if begin > len(piece):
-        return None
-    record, request, response = _LENGTHS.unpack_from(piece, at + _CRC.size)
-    sent = begin + record
-    got = sent if request == _NONE else sent + request
+def _batch(piece: bytes, offset: int) -> Batch:
+    """The frames that `piece`, which lies at `offset`, begins with: those that are whole, and what was written."""
+    records: list[bytes] = []
+    bodies: dict[int, tuple[bytes | None, bytes | None]] = {}
+    at, size = 0, len(piece)
+    while at + _HEAD.size <= size:
+        crc, record, lengths = _HEAD.unpack_from(piece, at)
+        end = sent = at + _HEAD.size + record
+        kept = None
+        if lengths != _NO_BODIES:
+            kept, end = _bodies(piece, sent, lengths)
+        checked = piece[at + _CRC.size : sent]
+        if end > size or crc != crc32(checked):
+            break
+        if kept is not None:
+            bodies[len(records)] = kept
+        records.append(checked[_LENGTHS.size :])
+        at = end
+    return Batch(records, bodies, offset + at)
+
+
+def _bodies(piece: bytes, at: int, lengths: bytes) -> tuple[tuple[bytes | None, bytes | None], int]:
+    """Request and response, which begin at `at`, and where they end."""
+    request, response = _BODIES.unpack(lengths)
+    got = at if request == _NONE else at + request
     end = got if response == _NONE else got + response
-    if end > len(piece):
-        return None
-    encoded = piece[begin:sent]
-    if _CRC.unpack_from(piece, at)[0] != zlib.crc32(encoded, zlib.crc32(piece[at + _CRC.size : begin])):
-        return None
-    entry = Entry(
-        _decode(encoded), None if request == _NONE else piece[sent:got], None if response == _NONE else piece[got:end]
-    )
-    return end - at, entry
+    return (None if request == _NONE else piece[at:got], None if response == _NONE else piece[got:end]), end
+
+
+def frames(path: Path, offset: int = 0) -> Iterator[tuple[int, Entry]]:
+    """The whole frames of a segment from `offset` on, one by one, each with the offset behind it.
+
+    Raises OSError, and msgspec.DecodeError for a record that this version does not understand.
+    """
+    for batch in batches(path, offset):
+        for index, record in enumerate(batch.records):
+            request, response = batch.bodies.get(index, (None, None))
+            offset += _HEAD.size + len(record) + len(request or b"") + len(response or b"")
+            yield offset, Entry(read(record), request, response)
 
 
 def beside(store: Path) -> Path:

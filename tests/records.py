@@ -1,8 +1,9 @@
 """A record to begin with; a test names only the fields that it is about."""
 
+from hashlib import blake2b
 from typing import Any
 
-from relay.record import Record, Try
+from relay.record import Batch, Entry, Record, Try, written
 
 NOON = 1_767_268_800_000_000  # 2026-01-01T12:00:00Z
 DAY = 86_400_000_000
@@ -28,12 +29,24 @@ _FIELDS: dict[str, Any] = {
     "cost_nano": 3150,
     "usage_source": "upstream",
     "bytes_out": 512,
-    "client": "OpenAI/Python 3.5",
     "tags": ("a", "b"),
     "tries": (Try("openai", "gpt-4o-mini", 200, reused=True, first_byte_ms=11.5),),
     "edits": ("model",),
 }
 
 
+def identity(name: str, at: int = NOON) -> str:
+    """The id of the record of that name. At the same moment, ids sort as the first letters of the names do."""
+    return f"req_{at:013x}{ord(name[0]):02x}{blake2b(name.encode(), digest_size=4).hexdigest()[:7]}"
+
+
 def record(name: str, **changed: Any) -> Record:
-    return Record(id=name, **{**_FIELDS, **changed})
+    """With an id like those of the relay, and the name as its client, by which a test finds it again."""
+    fields = {**_FIELDS, "client": name, **changed}
+    return Record(id=identity(name, fields["started_at"]), **fields)
+
+
+def batch(*entries: Entry) -> Batch:
+    """The entries as the journal holds them."""
+    bodies = {index: entry[1:] for index, entry in enumerate(entries) if entry[1:] != (None, None)}
+    return Batch([written(entry.record) for entry in entries], bodies)

@@ -2,13 +2,16 @@
 
 import os
 import resource
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,7 +68,7 @@ def test_a_damaged_record_ends_the_reading(place: int, change: int) -> None:
         data[place % len(data)] ^= change
         journal.current.write_bytes(data)
 
-        assert (["a"] if place % len(data) >= first else []) == [entry.record.id for entry in read(journal.folder)]
+        assert (["a"] if place % len(data) >= first else []) == [entry.record.client for entry in read(journal.folder)]
 
 
 def test_reading_goes_on_from_an_offset(tmp_path: Path) -> None:
@@ -76,7 +79,19 @@ def test_reading_goes_on_from_an_offset(tmp_path: Path) -> None:
 
     journal.append(record("b"))
 
-    assert ["b"] == [entry.record.id for _, entry in frames(journal.current, offset)]
+    assert ["b"] == [entry.record.client for _, entry in frames(journal.current, offset)]
+
+
+def test_what_an_older_relay_wrote_is_read(tmp_path: Path) -> None:
+    """Its records are in msgpack; what is checked and how is the same."""
+    path = tmp_path / "1-1.journal"
+    for each, request in ((record("a"), b"request"), (record("b"), None)):
+        encoded = msgspec.msgpack.encode(each)
+        lengths = struct.pack("<III", len(encoded), 0xFFFFFFFF if request is None else len(request), 0xFFFFFFFF)
+        frame = struct.pack("<I", zlib.crc32(encoded, zlib.crc32(lengths))) + lengths + encoded + (request or b"")
+        path.write_bytes((path.read_bytes() if path.exists() else b"") + frame)
+
+    assert [Entry(record("a"), b"request"), Entry(record("b"))] == read(tmp_path)
 
 
 def test_a_long_body_is_cut_and_can_be_told_from_a_whole_one(tmp_path: Path) -> None:
@@ -96,7 +111,7 @@ def test_segments_end_at_their_size_and_stay_in_order(tmp_path: Path) -> None:
         journal.append(record(f"{index:03}"), bytes(BODY_KEPT))
 
     assert 3 == len(segments(tmp_path))
-    assert [f"{index:03}" for index in range(number + 1)] == [entry.record.id for entry in read(tmp_path)]
+    assert [f"{index:03}" for index in range(number + 1)] == [entry.record.client for entry in read(tmp_path)]
     assert journal.current == segments(tmp_path)[-1]
 
 
@@ -116,7 +131,7 @@ def test_a_segment_that_is_gone_is_not_claimed(tmp_path: Path) -> None:
     assert claim(tmp_path / "1-1.journal") is None
 
 
-def test_what_msgpack_cannot_hold_is_appended_all_the_same(tmp_path: Path) -> None:
+def test_what_utf8_cannot_hold_is_appended_all_the_same(tmp_path: Path) -> None:
     odd = record("a", model="m\ud800", input_tokens=10**30)
     journal = Journal(tmp_path)
 
@@ -151,7 +166,7 @@ def test_a_full_disk_loses_what_does_not_fit_and_nothing_else(tmp_path: Path) ->
 
     journal.append(record("after"))
 
-    assert ["before", "after"] == [entry.record.id for entry in read(tmp_path)]
+    assert ["before", "after"] == [entry.record.client for entry in read(tmp_path)]
     assert (2, None) == (journal.lost, journal.alarm)
 
 
@@ -187,7 +202,7 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(tmp_path: Path) -> 
 
     (path,) = segments(tmp_path)
     acknowledged = [int(line) for line in seen if line.endswith(b"\n")]
-    found = [int(entry.record.id) for _, entry in frames(path)]
+    found = [int(str(entry.record.client)) for _, entry in frames(path)]
 
     assert acknowledged == found[: len(acknowledged)]
     assert len(found) <= len(acknowledged) + 1

@@ -3,13 +3,13 @@
 A store is used by the thread that opened it. Every failure is a StoreFault; one at opening is a plain SetupFault.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
 from relay.errors import SetupFault
 from relay.keys import Key
-from relay.record import Entry, Record
+from relay.record import Batch, Record
 
 
 class StoreFault(SetupFault):
@@ -37,11 +37,31 @@ class Bodies(NamedTuple):
     truncated: tuple[str, ...] = ()
 
 
+class Place(NamedTuple):
+    """How far a segment of the journal was read, in bytes."""
+
+    segment: str
+    offset: int
+
+
 class Store(Protocol):
     """Times are microseconds since 1970 UTC, those of keys seconds."""
 
-    def insert(self, batch: Sequence[Entry]) -> int:
-        """Keep them all or none, and return how many are new: an id that is there already stays as it is."""
+    def insert(self, batch: Batch, read_from: Place | None = None) -> int | None:
+        """Keep them all, and with them the place behind the last one, or none; return how many are new.
+
+        None, and nothing is kept, when the segment's place is another than they were read from: another reader was
+        faster. Raises msgspec.DecodeError for a record that is none.
+        """
+
+    def place(self, segment: str) -> Place:
+        """How far a segment was read. Of one that is new this is noted as well, or its first batch is not taken."""
+
+    def segments(self) -> list[str]:
+        """All that have a place."""
+
+    def forget(self, segments: Iterable[str]) -> None:
+        """Their places. Only those of files that are gone may be forgotten, or they would be read once more."""
 
     def requests(self, wanted: Filter) -> list[Record]:
         """At most `wanted.limit` records, newest first."""

@@ -4,22 +4,20 @@ import errno
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files
-from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 import zstandard
-from msgspec.structs import astuple
 
 from relay.errors import SetupFault
 from relay.keys import Key
-from relay.record import BODY_KEPT, COLUMNS, Entry, Record, storable
-from relay.store import Bodies, Filter, StoreFault, spans
+from relay.record import BODY_KEPT, Batch, Record, is_old, read, written
+from relay.store import Bodies, Filter, Place, StoreFault, spans
 
 _DAY = 86_400_000_000  # microseconds
 _END = 2**63 - 1  # later than any moment
@@ -38,10 +36,28 @@ def named_queries(text: str) -> dict[str, str]:
 
 
 _QUERY = named_queries((_SQL / "queries.sql").read_text())
-_STREAM = COLUMNS.index("stream")
-_ROW = f"({', '.join('?' * (1 + len(COLUMNS)))})"
-_INSERT = {size: _QUERY["insert_requests"].replace("/* rows */", ", ".join([_ROW] * size)) for size in _ROWS_TOGETHER}
-_MIGRATIONS = sorted(file.read_text() for file in _SQL.iterdir() if file.name[0].isdigit())
+_MARKS = "(?, ?, ?, ?, ?, ?, ?)"
+_WIDTH = _MARKS.count("?")
+_INSERT = {size: _QUERY["insert_requests"].replace("/* rows */", ", ".join([_MARKS] * size)) for size in _ROWS_TOGETHER}
+_FILES = sorted(_SQL.iterdir(), key=lambda file: file.name)
+_MIGRATIONS = [file.read_text() for file in _FILES if file.name[0].isdigit()]
+
+
+class _Head(msgspec.Struct, array_like=True, gc=False):
+    """As many of a record's fields as the columns need; the decoder skips the others."""
+
+    id: str
+    started_at: int
+    key: str | None
+    alias: str | None
+    upstream: str | None
+    model: str | None
+    endpoint: str
+    stream: bool
+    status: int
+
+
+_head = msgspec.json.Decoder(_Head).decode
 
 
 class SqliteStore:
@@ -69,21 +85,44 @@ class SqliteStore:
             self._db.close()
             raise
 
-    def insert(self, batch: Sequence[Entry]) -> int:
-        try:
-            return self._insert(batch)
-        except (OverflowError, UnicodeEncodeError):
-            batch = [entry._replace(record=storable(entry.record)) for entry in batch]
-        except StoreFault as fault:
-            if not isinstance(fault.__cause__, sqlite3.IntegrityError):
-                raise
-        return self._insert(self._unknown(batch))
+    def insert(self, batch: Batch, read_from: Place | None = None) -> int | None:
+        with self._writing():
+            if (
+                read_from is not None
+                and not self._run(_QUERY["move_place"], **read_from._asdict(), end=batch.end).rowcount
+            ):
+                return None
+            if batch.records and is_old(batch.records[0]):  # and so is the rest of it: a segment is one process's
+                batch = self._unknown(batch)
+            first: int = self._db.execute(_QUERY["next_seq"]).fetchone()["seq"]
+            for statement, values in _together(_values(first, batch.records)):
+                self._db.execute(statement, values)
+            for index, (request, response) in batch.bodies.items():
+                self._insert_bodies(first + index, _head(batch.records[index]).started_at // _DAY, request, response)
+        return len(batch.records)
+
+    def place(self, segment: str) -> Place:
+        with self._wall():
+            row = self._db.execute(_QUERY["place"], [segment]).fetchone()
+        if row is None:
+            with self._writing():
+                self._db.execute(_QUERY["begin_segment"], [segment])
+                row = self._db.execute(_QUERY["place"], [segment]).fetchone()
+        return Place(segment, row["place"])
+
+    def segments(self) -> list[str]:
+        with self._wall():
+            return [row["segment"] for row in self._db.execute(_QUERY["segments"])]
+
+    def forget(self, segments: Iterable[str]) -> None:
+        with self._writing():
+            self._db.executemany(_QUERY["forget_segment"], [(segment,) for segment in segments])
 
     def requests(self, wanted: Filter) -> list[Record]:
         until, last = wanted.before or (_END, "")
-        since = wanted.since or 0
+        times = {"since": wanted.since or 0, "until": until, "last": _begin(last)}
         with self._wall():
-            rows = self._run(_filtered("requests", wanted), **_values(wanted), since=since, until=until, last=last)
+            rows = self._run(_filtered("requests", wanted), **_asked(wanted), **times)
             return self._matching(rows, wanted)
 
     def arrivals(self, place: int | None, wanted: Filter) -> tuple[int, list[Record]]:
@@ -91,23 +130,20 @@ class SqliteStore:
             if place is None:
                 return self._run(_QUERY["newest_arrival"]).fetchone()["seq"], []
             query = _filtered("arrivals", wanted)
-            rows = self._run(query, **_values(wanted), place=place, limit=wanted.limit).fetchall()
+            rows = self._run(query, **_asked(wanted), place=place, limit=wanted.limit).fetchall()
             return rows[-1]["seq"] if rows else place, self._matching(rows, wanted)
 
     def request(self, name: str) -> Record | None:
         with self._wall():
-            rows = self._run(_QUERY["request"], name=name).fetchall()
-        if len(rows) > 1 and rows[0]["id"] != name:
+            rows = self._beginning(_begin(name), *_moments(name))
+        if len(rows) > 1:
             raise SetupFault(f"{name}: more than one request begins with this; give more of its id")
-        return _record(rows[0]) if rows else None
+        return read(rows[0]["record"].encode()) if rows else None
 
     def bodies(self, request_id: str) -> Bodies | None:
         with self._wall():
-            row = self._db.execute(_QUERY["bodies"], [request_id]).fetchone()
-            if row is None:
-                return None
-            truncated = tuple((row["truncated"] or "").split())
-            return Bodies(self._joined(row["request"]), _unpacked(row["response"], row["response_size"]), truncated)
+            rows = self._beginning(_begin(request_id) + '"', *_moments(request_id))
+            return self._bodies(rows[0]["seq"]) if rows else None
 
     def add_key(self, key: Key) -> None:
         row = asdict(key) | {"models": None if key.models is None else json.dumps(key.models)}
@@ -138,6 +174,7 @@ class SqliteStore:
     def purge(self, before: int) -> int:
         self._fresh.clear()
         with self._writing():
+            self._db.execute(_QUERY["note_last_seq"])
             self._db.execute(_QUERY["purge_bodies"], [before])
             gone = self._db.execute(_QUERY["purge_requests"], [before]).rowcount
             return gone or self._db.execute(_QUERY["purge_spans"], [before // _DAY]).rowcount
@@ -213,31 +250,34 @@ class SqliteStore:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {min(version + 1, len(_MIGRATIONS))}")
 
-    def _insert(self, batch: Sequence[Entry]) -> int:
-        """All of them, or none when one is there already."""
-        with self._writing():
-            first: int = self._db.execute(_QUERY["next_seq"]).fetchone()["seq"]
-            for statement, values in _together([_row(seq, entry.record) for seq, entry in enumerate(batch, first)]):
-                self._db.execute(statement, values)
-            for seq, entry in enumerate(batch, first):
-                if entry.request is not None or entry.response is not None:
-                    self._insert_bodies(seq, entry)
-        return len(batch)
+    def _beginning(self, begin: str, first: int, last: int) -> list[sqlite3.Row]:
+        """At most two rows whose records begin so, of requests that began between those moments."""
+        return self._run(_QUERY["request"], begin=begin, first=first, last=last).fetchall()
 
-    def _unknown(self, batch: Sequence[Entry]) -> list[Entry]:
-        """Those of the batch whose id is not there yet, each once: what is replayed changes nothing."""
-        named = {entry.record.id: entry for entry in reversed(batch)}
-        with self._wall():
-            for row in self._db.execute(_QUERY["known_requests"], [json.dumps(list(named))]):
-                del named[row["id"]]
-        return list(reversed(named.values()))
+    def _unknown(self, batch: Batch) -> Batch:
+        """Of an older relay's records those that are not there: it did not note how far its segments were read."""
+        found = Batch([], {}, batch.end)
+        for index, line in enumerate(batch.records):
+            record = read(line)
+            if self._beginning(_begin(record.id) + '"', record.started_at, record.started_at):
+                continue
+            if index in batch.bodies:
+                found.bodies[len(found.records)] = batch.bodies[index]
+            found.records.append(written(record))
+        return found
 
-    def _insert_bodies(self, seq: int, entry: Entry) -> None:
-        record, request, response = entry
-        names = None if request is None else self._keep(request[:BODY_KEPT], record.started_at // _DAY)
+    def _insert_bodies(self, seq: int, day: int, request: bytes | None, response: bytes | None) -> None:
+        names = None if request is None else self._keep(request[:BODY_KEPT], day)
         answer = None if response is None else response[:BODY_KEPT]
         packed, size = (None, None) if answer is None else (self._packed(answer), len(answer))
         self._db.execute(_QUERY["insert_bodies"], (seq, names, packed, size, _truncated(request, response)))
+
+    def _bodies(self, seq: int) -> Bodies:
+        row = self._db.execute(_QUERY["bodies"], [seq]).fetchone()
+        if row is None:
+            return Bodies(None, None)
+        truncated = tuple(row["truncated"].split())
+        return Bodies(self._joined(row["request"]), _unpacked(row["response"], row["response_size"]), truncated)
 
     def _keep(self, body: bytes, day: int) -> bytes:
         """Store what is new of a body, and return the names of its spans."""
@@ -273,16 +313,19 @@ class SqliteStore:
             if len(found) == wanted.limit:
                 break
             if wanted.text is None or self._mentions(row, wanted.text):
-                found.append(_record(row))
+                found.append(read(row["record"].encode()))
         return found
 
     def _mentions(self, row: sqlite3.Row, text: str) -> bool:
         """Whether the text stands in the record or its bodies, as itself or as JSON writes it."""
         forms = {form.lower() for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])}
-        bodies = self.bodies(row["id"]) or Bodies(None, None)
-        held = (value for value in row if isinstance(value, str))
-        texts = [*held, *(body.decode(errors="replace") for body in (bodies.request, bodies.response) if body)]
-        return any(form in held.lower() for form in forms for held in texts)
+        record: str = row["record"].lower()
+        return any(form in record for form in forms) or any(
+            form in held
+            for body in self._bodies(row["seq"])[:2]
+            if body and (held := body.decode(errors="replace").lower())
+            for form in forms
+        )
 
 
 def _create(path: Path) -> None:
@@ -303,32 +346,46 @@ def _filtered(query: str, wanted: Filter) -> str:
     return _QUERY[query].replace("/* filters */", filters)
 
 
-def _values(wanted: Filter) -> dict[str, Any]:
+def _asked(wanted: Filter) -> dict[str, Any]:
     first, last = wanted.status or (None, None)
     return {"key": wanted.key, "model": wanted.model, "status_from": first, "status_to": last}
 
 
-def _row(seq: int, record: Record) -> tuple[Any, ...]:
-    """The values of one row: seq and COLUMNS, of which the last three are lists."""
-    *values, tags, tries, edits = astuple(record)
-    return (seq, *values, _listed(tags), _listed(tries), _listed(edits))
+def _begin(name: str) -> str:
+    """What the record of a request whose id begins with `name` begins with."""
+    return f'["{name}'
 
 
-def _listed(part: tuple[Any, ...]) -> str:
-    return msgspec.json.encode(part).decode() if part else "[]"
+def _moments(name: str) -> tuple[int, int]:
+    """The first and last moment of requests whose ids begin with `name`: `req_` and the moment in hexadecimal."""
+    try:
+        first, last = (int(name[4:17].ljust(13, digit), 16) for digit in "0f")
+    except ValueError:
+        return 1, 0  # none
+    return (first, last) if "req_".startswith(name[:4]) else (1, 0)
 
 
-def _together(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any]]]:
-    """Statements that insert many rows each, and their values.
+def _values(first: int, records: Sequence[bytes]) -> list[Any]:
+    """The values of the records' rows, one after the other."""
+    values: list[Any] = []
+    for seq, record in enumerate(records, first):
+        head = _head(record)
+        values += (seq, head.started_at, head.key, head.alias, head.model, head.status, record.decode())
+    return values
+
+
+def _together(values: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Statements that insert many rows each, and their share of the values.
 
     SQLite lets go of the interpreter's lock once a statement. A statement a row would hand it to and fro between the
     writer and the thread that serves requests, which costs more than the rows do.
     """
     done = 0
     for size in _ROWS_TOGETHER:
-        while len(rows) - done >= size:
-            yield _INSERT[size], list(chain.from_iterable(rows[done : done + size]))
-            done += size
+        share = size * _WIDTH
+        while len(values) - done >= share:
+            yield _INSERT[size], values[done : done + share]
+            done += share
 
 
 def _truncated(request: bytes | None, response: bytes | None) -> str:
@@ -339,10 +396,3 @@ def _truncated(request: bytes | None, response: bytes | None) -> str:
 def _unpacked(data: bytes | None, size: int) -> bytes | None:
     """The `size` bytes that were packed into `data`."""
     return zstandard.decompress(data, max_output_size=size) if data is not None and len(data) < size else data
-
-
-def _record(row: sqlite3.Row) -> Record:
-    """A row as it was, by the order of COLUMNS."""
-    *values, tags, tries, edits = (row[name] for name in COLUMNS)
-    values[_STREAM] = bool(values[_STREAM])
-    return msgspec.convert([*values, *map(msgspec.json.decode, (tags, tries, edits))], Record)

@@ -1,88 +1,77 @@
 """Writer: the thread that brings what the journal holds into the store. It is handed no objects, it reads the files.
 
-So a day like any other and the day after a crash are the same code: read on. Each insert is repeatable (an id is kept
-once), therefore no place needs remembering beyond the life of the process.
+So a day like any other and the day after a crash are the same code: read on. The store keeps the place up to which each
+segment was read, in one transaction with the records that were read, so each is kept once whoever dies at what moment.
+A place is forgotten only after its file is gone, and no two files ever have the same name.
 """
 
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from os import close
 from pathlib import Path
 
 import msgspec
 
 from relay.errors import SetupFault
-from relay.journal import Journal, claim, frames, segments
-from relay.record import Entry
-from relay.store import Store, StoreFault
+from relay.journal import Journal, batches, claim, segments
+from relay.store import Place, Store, StoreFault
 
-_ROWS = 256  # of one transaction
-_BYTES = 4 << 20  # of bodies in one transaction, so that memory stays flat
 _GATHER = 0.02  # seconds that a batch may gather
 _MINUTE = 60.0
 _PAUSES = (0.1, 30.0)  # seconds between two tries with a store that fails, first and longest
-
-Places = dict[Path, int]
 
 
 class _Unreadable(StoreFault):
     """A segment that cannot be read."""
 
 
-def drain(store: Store, folder: Path, current: Path | None = None, places: Places | None = None) -> int:
+def drain(store: Store, folder: Path, current: Path | None = None) -> int:
     """Bring into the store what is in `current` and in every segment that nobody writes to; return how many were new.
 
-    The latter are then removed. `places` remembers how far `current` was read. Raises StoreFault, with nothing lost;
-    a segment that cannot be read keeps back no other.
+    The latter are then removed. Raises StoreFault, with nothing lost; a segment that cannot be read keeps back none.
     """
-    places = {} if places is None else places
     count, unread = 0, ""
     for path in segments(folder):
         lock = claim(path)
         try:
             if lock is None and path != current:
                 continue
-            count += read_on(store, path, places)
+            count += read_on(store, path)
             if lock is not None:
                 path.unlink()
-                places.pop(path, None)
         except _Unreadable as fault:
             unread = str(fault)
         finally:
             if lock is not None:
                 close(lock)
+    if gone := [name for name in store.segments() if not (folder / name).exists()]:
+        store.forget(gone)
     if unread:
         raise StoreFault(unread)
     return count
 
 
-def read_on(store: Store, path: Path, places: Places) -> int:
-    """Bring into the store what one segment holds behind its place; return how many were new. Raises StoreFault."""
+def read_on(store: Store, path: Path) -> int:
+    """Bring into the store what one segment holds behind its place; return how many were new. Raises StoreFault.
+
+    A segment that was let go of may have two readers for a moment, its writer's and whoever claims it. The store takes
+    a batch of one of them, and the other asks again how far it is; so both end where the segment does.
+    """
     count = 0
-    try:
-        for end, batch in _batches(path, places.get(path, 0)):
-            count += store.insert(batch)
-            places[path] = end
-    except (OSError, msgspec.ValidationError) as fault:
-        raise _Unreadable(f"journal {path}: {fault}") from fault
-    return count
-
-
-def _batches(path: Path, offset: int) -> Iterator[tuple[int, list[Entry]]]:
-    """What is whole behind `offset`, in batches, each with the offset behind it."""
-    batch: list[Entry] = []
-    size = 0
-    for end, entry in frames(path, offset):
-        batch.append(entry)
-        size += len(entry.request or b"") + len(entry.response or b"")
-        if len(batch) == _ROWS or size >= _BYTES:
-            yield end, batch
-            batch, size = [], 0
-        offset = end
-    if batch:
-        yield offset, batch
+    while True:
+        place = store.place(path.name)
+        try:
+            for batch in batches(path, place.offset):
+                new = store.insert(batch, place)
+                if new is None:
+                    break
+                count, place = count + new, Place(path.name, batch.end)
+            else:
+                return count
+        except (OSError, msgspec.DecodeError) as fault:
+            raise _Unreadable(f"journal {path}: {fault}") from fault
 
 
 class Writer:
@@ -95,7 +84,6 @@ class Writer:
         self._journal = journal
         self._connect = connect
         self._stopping = threading.Event()
-        self._places: Places = {}
         self._current: Path | None = None  # our own segment when all were last looked at
         self._looked = -math.inf
         self._fault: str | None = None
@@ -155,9 +143,9 @@ class Writer:
         """What is new in our own segment: all, as a rule. Now and then look for segments that were left behind."""
         now, current = time.monotonic(), self._journal.current
         if current == self._current and now - self._looked < _MINUTE:
-            self._drained += read_on(store, current, self._places)
+            self._drained += read_on(store, current)
             return
-        self._drained += drain(store, self._journal.folder, current, self._places)
+        self._drained += drain(store, self._journal.folder, current)
         self._current, self._looked = current, now
 
     def _finish(self, store: Store | None) -> None:

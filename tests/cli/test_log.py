@@ -9,7 +9,7 @@ import pytest
 from relay.journal import Journal, beside, segments
 from relay.record import PUBLIC, Entry
 from tests.cli.world import World
-from tests.records import record
+from tests.records import identity, record
 
 
 def test_one_json_object_a_line_newest_first(world: World) -> None:
@@ -17,17 +17,17 @@ def test_one_json_object_a_line_newest_first(world: World) -> None:
 
     rows = world.json("log")
 
-    assert ["b", "a"] == [row["id"] for row in rows]
+    assert ["b", "a"] == [row["client"] for row in rows]
     assert list(PUBLIC) == list(rows[0])
 
 
 def test_a_table_for_people(world: World) -> None:
-    world.insert(Entry(record("req_01234567890123456789", alias="fast[/bold]")))
+    world.insert(Entry(record("a", alias="fast[/bold]")))
 
     shown = world.run("log").stdout
 
     assert ["time", "id", "key", "model", "status"] == shown.split()[:5]
-    for cell in ("req_01234567890123456789", "fast[/bold] → openai/gpt-4o-mini", "200", "9+3", "0.000003"):
+    for cell in (identity("a"), "fast[/bold] → openai/gpt-4o-mini", "200", "9+3", "0.000003"):
         assert cell in shown
 
 
@@ -49,7 +49,7 @@ def test_filters(world: World, options: str) -> None:
     old = record("old", started_at=now - 7_200_000_000, key="other", alias="smart", status=429)
     world.insert(Entry(old), Entry(record("new", started_at=now), b"some words"))
 
-    assert FILTERS[options] == [row["id"] for row in world.json("log", *options.split())]
+    assert FILTERS[options] == [row["client"] for row in world.json("log", *options.split())]
 
 
 def test_what_a_killed_relay_left_in_its_journal_is_shown(world: World) -> None:
@@ -61,10 +61,10 @@ def test_what_a_killed_relay_left_in_its_journal_is_shown(world: World) -> None:
     done = subprocess.run([sys.executable, "-c", program, beside(world.store)], check=False)
     assert -9 == done.returncode
 
-    assert ["b", "a"] == [row["id"] for row in world.json("log")]
+    assert ["b", "a"] == [row["client"] for row in world.json("log")]
 
     assert [] == segments(beside(world.store))
-    assert ["b", "a"] == [row["id"] for row in world.json("log")]
+    assert ["b", "a"] == [row["client"] for row in world.json("log")]
 
 
 def test_the_journal_of_a_relay_that_runs_is_left_to_it(world: World) -> None:
@@ -72,7 +72,7 @@ def test_the_journal_of_a_relay_that_runs_is_left_to_it(world: World) -> None:
     journal = Journal(beside(world.store))
     journal.append(record("b"))
 
-    assert ["a"] == [row["id"] for row in world.json("log")]
+    assert ["a"] == [row["client"] for row in world.json("log")]
 
     assert [journal.current] == segments(journal.folder)
     journal.close()

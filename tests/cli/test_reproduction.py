@@ -15,7 +15,7 @@ import pytest
 
 from relay.record import Entry
 from tests.cli.world import World
-from tests.records import record
+from tests.records import identity, record
 
 Asked = list[tuple[str, str | None, bytes]]
 
@@ -68,10 +68,10 @@ def test_a_program_makes_the_request_again(world: World, server: tuple[str, Aske
     if form == "curl" and shutil.which("curl") is None:
         pytest.skip("no curl on this machine")
     endpoint, value = CASES[case]
-    world.insert(Entry(record("req_1", endpoint=endpoint), json.dumps(value, ensure_ascii=False).encode()))
+    world.insert(Entry(record("a", endpoint=endpoint), json.dumps(value, ensure_ascii=False).encode()))
     url, asked = server
 
-    printed = world.run("show", "req_1", "--as", form).stdout
+    printed = world.run("show", identity("a"), "--as", form).stdout
     program = world.folder / "test_again.py"
     program.write_text(printed)
     done = run([*RUN[form], str(program)], world.folder, url)

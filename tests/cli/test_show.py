@@ -6,15 +6,15 @@ import pytest
 
 from relay.record import BODY_KEPT, PUBLIC, Entry
 from tests.cli.world import World, complaint
-from tests.records import record
+from tests.records import identity, record
 
 REQUEST = '{"model": "fast", "messages": [{"role": "user", "content": "grüße"}]}'.encode()
 
 
 def test_the_record_and_its_bodies(world: World) -> None:
-    world.insert(Entry(record("req_1"), REQUEST, b"data: words\n\n"))
+    world.insert(Entry(record("a"), REQUEST, b"data: words\n\n"))
 
-    (shown,) = world.json("show", "req_1")
+    (shown,) = world.json("show", identity("a"))
 
     assert list(PUBLIC) == list(shown)[: len(PUBLIC)]
     assert json.loads(REQUEST) == shown["request"]
@@ -24,9 +24,9 @@ def test_the_record_and_its_bodies(world: World) -> None:
 
 
 def test_for_people(world: World) -> None:
-    world.insert(Entry(record("req_1"), REQUEST, bytes(BODY_KEPT + 1)))
+    world.insert(Entry(record("a"), REQUEST, bytes(BODY_KEPT + 1)))
 
-    shown = world.run("show", "req_1").stdout
+    shown = world.run("show", identity("a")).stdout
 
     assert "started_at       2026-01-01T12:00:00.000Z\n" in shown
     assert '"content": "grüße"' in shown
@@ -34,14 +34,14 @@ def test_for_people(world: World) -> None:
 
 
 def test_bodies_that_were_not_kept(world: World) -> None:
-    world.insert(Entry(record("req_1")))
+    world.insert(Entry(record("a")))
 
-    assert "\nrequest\n(not kept)\n\nresponse\n(not kept)\n" in world.run("show", "req_1").stdout
-    assert [(None, None)] == [(each["request"], each["response"]) for each in world.json("show", "req_1")]
+    assert "\nrequest\n(not kept)\n\nresponse\n(not kept)\n" in world.run("show", identity("a")).stdout
+    assert [(None, None)] == [(each["request"], each["response"]) for each in world.json("show", identity("a"))]
 
 
 def test_a_request_that_is_not_there(world: World) -> None:
-    world.insert(Entry(record("req_1")), Entry(record("req_2")))
+    world.insert(Entry(record("a")), Entry(record("b")))
 
     done = [world.run("show", name) for name in ("nothing", "req_")]
 
@@ -52,9 +52,9 @@ def test_a_request_that_is_not_there(world: World) -> None:
 
 @pytest.mark.parametrize("body", [None, b"words", b"[1]", bytes(BODY_KEPT + 1)])
 def test_a_request_that_cannot_be_made_again(world: World, body: bytes | None) -> None:
-    world.insert(Entry(record("req_1"), body, None))
+    world.insert(Entry(record("a"), body, None))
 
-    done = world.run("show", "req_1", "--as", "curl")
+    done = world.run("show", identity("a"), "--as", "curl")
 
     assert 2 == done.exit_code
-    assert "req_1: its request" in complaint(done)
+    assert f"{identity('a')}: its request" in complaint(done)

@@ -12,7 +12,7 @@ from typing import IO
 from relay.record import PUBLIC, Entry
 from relay.store.sqlite import SqliteStore
 from tests.cli.world import World
-from tests.records import record
+from tests.records import batch, record
 from tests.waiting import until
 
 
@@ -27,7 +27,7 @@ def following(world: World, *options: str) -> Iterator[tuple[subprocess.Popen[st
         numbers = iter(range(1000))
 
         def begun() -> str:
-            world.insert(Entry(record(f"probe {next(numbers)}")))
+            world.insert(Entry(record(f"probe {next(numbers)}", alias="probe")))
             return process.stdout.readline() if process.stdout else ""
 
         assert "probe" in until(begun, within=20, every=0.1)
@@ -42,7 +42,7 @@ def test_records_are_printed_as_they_come(world: World) -> None:
 
         rows = take(out, 2)
 
-        assert ["b", "a"] == [row["id"] for row in rows]
+        assert ["b", "a"] == [row["client"] for row in rows]
         assert list(PUBLIC) == list(rows[0])
 
 
@@ -51,7 +51,7 @@ def take(out: IO[str], number: int) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     while len(found) < number:
         row = json.loads(out.readline())
-        found += [] if "probe" in row["id"] else [row]
+        found += [] if "probe" in str(row["client"]) else [row]
     return found
 
 
@@ -59,7 +59,7 @@ def test_filters(world: World) -> None:
     with following(world, "--json", "--key", "ci") as (_, out):
         world.insert(Entry(record("b", key="other")), Entry(record("a")))
 
-        assert ["a"] == [row["id"] for row in take(out, 1)]
+        assert ["a"] == [row["client"] for row in take(out, 1)]
 
 
 def test_ctrl_c_ends_it_cleanly(world: World) -> None:
@@ -85,6 +85,6 @@ def test_a_purge_hides_nothing_that_comes_after_it(world: World) -> None:
         with SqliteStore(world.store) as store:
             while store.purge(2**62):
                 pass
-            store.insert([Entry(record("a"))])
+            store.insert(batch(Entry(record("a"))))
 
-        assert ["a"] == [row["id"] for row in take(out, 1)]
+        assert ["a"] == [row["client"] for row in take(out, 1)]

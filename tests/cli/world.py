@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from relay.cli import relay
 from relay.record import Entry
 from relay.store.sqlite import SqliteStore
+from tests.records import batch
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class World:
 
     def insert(self, *entries: Entry) -> None:
         with SqliteStore(self.store) as store:
-            store.insert(entries)
+            store.insert(batch(*entries))
 
     def run(self, *arguments: str) -> Result:
         return CliRunner().invoke(relay, [*arguments, "--config", str(self.config)])

@@ -38,10 +38,9 @@ def test_killed_after_the_last_byte(start: Start, upstream: Upstream, model: str
         delivered.append(identity(head))
         relay.start()
 
-    rows = {row["id"]: row for row in relay.log()}
-    assert [] == [found for found in delivered if found not in rows]
-    assert ROUNDS == len(rows)
-    assert {"ok", "upstream_error", "refused"} == {row["outcome"] for row in rows.values()}
+    rows = relay.log()
+    assert sorted(delivered) == sorted(row["id"] for row in rows)
+    assert {"ok", "upstream_error", "refused"} == {row["outcome"] for row in rows}
 
 
 def identity(head: bytes) -> str:

@@ -7,16 +7,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import asdict
 
 from relay.errors import SetupFault
 from relay.keys import Key
-from relay.record import BODY_KEPT, Entry, storable
-from relay.store import Bodies, Filter, Store, StoreFault
+from relay.record import BODY_KEPT, Batch, Entry, Record, storable
+from relay.store import Bodies, Filter, Place, Store, StoreFault
 from relay.store.sqlite import SqliteStore, named_queries
-from tests.records import DAY, NOON, record
+from tests.records import DAY, NOON, batch, identity, record
 
 STORES: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SqliteStore(folder / "relay.db")}
 
@@ -27,45 +30,75 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def ids(store: Store, **wanted: object) -> list[str]:
-    return [found.id for found in store.requests(Filter(**wanted))]  # type: ignore[arg-type]  # the fields of a table
+def names(store: Store, **wanted: object) -> list[str]:
+    return [str(found.client) for found in store.requests(Filter(**wanted))]  # type: ignore[arg-type]  # the fields of a table
 
 
 def test_a_record_comes_back_as_it_went(store: Store) -> None:
     full, bare = record("full"), record("bare", key=None, ttft_ms=None, cost_nano=None, tags=(), tries=(), edits=())
 
-    assert 2 == store.insert([Entry(full), Entry(bare)])
+    assert 2 == store.insert(batch(Entry(full), Entry(bare)))
 
-    assert full == store.request("full")
-    assert bare == store.request("bare")
-
-
-def test_an_id_is_kept_once_and_as_it_was(store: Store) -> None:
-    store.insert([Entry(record("a", status=200), b"first", None)])
-
-    assert 1 == store.insert([Entry(record("a", status=500), b"second", b"second"), Entry(record("b"))])
-
-    assert [200] == [found.status for found in store.requests(Filter()) if found.id == "a"]
-    assert Bodies(b"first", None) == store.bodies("a")
+    assert full == store.request(identity("full"))
+    assert bare == store.request(identity("bare"))
 
 
 def test_a_batch_is_kept_whole_or_not_at_all(store: Store) -> None:
-    broken = Entry(record("b", endpoint=None))
+    whole = batch(Entry(record("a"), b'{"messages": ["x"]}', b"y"))
+    place = store.place("1-1.journal")
 
-    with pytest.raises(StoreFault):
-        store.insert([Entry(record("a"), b'{"messages": ["x"]}', b"y"), broken])
+    with pytest.raises(msgspec.DecodeError):
+        store.insert(Batch([*whole.records, b"[no record]"], whole.bodies, 9), place)
 
-    assert [] == ids(store)
-    assert 1 == store.insert([Entry(record("a"), b'{"messages": ["x"]}', b"y")])
-    assert Bodies(b'{"messages": ["x"]}', b"y") == store.bodies("a")
+    assert [] == names(store)
+    assert place == store.place("1-1.journal")
+    assert 1 == store.insert(whole)
+    assert Bodies(b'{"messages": ["x"]}', b"y") == store.bodies(identity("a"))
 
 
-def test_what_the_store_cannot_hold_is_made_storable(store: Store) -> None:
-    odd = record("a", model="m\ud800", input_tokens=2**64 - 1)
+def test_what_was_read_of_a_segment_is_taken_once(store: Store) -> None:
+    begin = store.place("1-1.journal")
+    first, second = batch(Entry(record("a")))._replace(end=100), batch(Entry(record("b")))._replace(end=200)
 
-    store.insert([Entry(odd)])
+    assert Place("1-1.journal", 0) == begin
+    assert 1 == store.insert(first, begin)
+    assert store.insert(first, begin) is None
+    assert Place("1-1.journal", 100) == store.place("1-1.journal")
+    assert 1 == store.insert(second, Place("1-1.journal", 100))
+    assert ["b", "a"] == names(store)
 
-    assert storable(odd) == store.request("a")
+
+def test_a_segment_that_was_forgotten_is_not_read_by_who_began_before(store: Store) -> None:
+    """Another reader has brought it all in, removed the file and forgotten its place."""
+    begin = store.place("1-1.journal")
+    store.place("2-2.journal")
+
+    store.forget(["1-1.journal"])
+
+    assert store.insert(batch(Entry(record("a")))._replace(end=100), begin) is None
+    assert [] == names(store)
+    assert ["2-2.journal"] == store.segments()
+
+
+def test_what_an_older_relay_has_written_is_kept_once(store: Store) -> None:
+    """It kept an id once and no places, so its segments are read from their beginning."""
+    older = [msgspec.msgpack.encode(record(name, key=None)) for name in ("a", "b")]
+    store.insert(batch(Entry(record("a", status=500), b"first")))
+
+    assert 1 == store.insert(Batch(older, {0: (b"again", None), 1: (b"second", None)}))
+
+    assert record("a", status=500) == store.request(identity("a"))
+    assert record("b", key=None) == store.request(identity("b"))
+    assert Bodies(b"first", None) == store.bodies(identity("a"))
+    assert Bodies(b"second", None) == store.bodies(identity("b"))
+
+
+def test_what_utf8_cannot_hold_is_replaced_and_large_numbers_are_kept(store: Store) -> None:
+    odd = record("a", model="m\ud800", input_tokens=10**30)
+
+    store.insert(batch(Entry(odd)))
+
+    assert storable(odd) == store.request(identity("a"))
 
 
 FILTERS: dict[str, tuple[dict[str, object], list[str]]] = {
@@ -81,7 +114,7 @@ FILTERS: dict[str, tuple[dict[str, object], list[str]]] = {
     "text of an answer": ({"text": "Answer"}, ["a"]),
     "limit": ({"limit": 2}, ["d", "c"]),
     "limit of those that match": ({"limit": 1, "text": "answer"}, ["a"]),
-    "page": ({"limit": 2, "before": (NOON + 2, "c")}, ["b", "a"]),
+    "page": ({"limit": 2, "before": (NOON + 2, identity("c", NOON + 2))}, ["b", "a"]),
     "several": ({"key": "ci", "status": (200, 200), "since": NOON + 1}, ["c"]),
     "none": ({"key": "nobody"}, []),
 }
@@ -91,49 +124,61 @@ FILTERS: dict[str, tuple[dict[str, object], list[str]]] = {
 def test_filters(store: Store, case: str) -> None:
     body = json.dumps({"messages": [{"content": 'In Zürich: say "hi"'}]}).encode()
     store.insert(
-        [
+        batch(
             Entry(record("d", started_at=NOON + 3, status=503, error="overloaded")),
             Entry(record("a"), body, b"the answer"),
             Entry(record("c", started_at=NOON + 2, alias="smart", model="gpt-4o")),
             Entry(record("b", started_at=NOON + 1, key="other")),
-        ]
+        )
     )
     wanted, expected = FILTERS[case]
 
-    assert expected == ids(store, **wanted)
+    assert expected == names(store, **wanted)
 
 
 def test_pages_hold_everything_once_though_times_are_equal(store: Store) -> None:
-    store.insert([Entry(record(f"{index:02}", started_at=NOON + index // 7)) for index in range(30)])
+    store.insert(batch(*[Entry(record(f"{index:02}", started_at=NOON + index // 7)) for index in range(30)]))
 
-    seen: list[str] = []
+    seen: list[Record] = []
     page = store.requests(Filter(limit=4))
     while page:
-        seen += [found.id for found in page]
+        seen += page
         page = store.requests(Filter(limit=4, before=(page[-1].started_at, page[-1].id)))
 
-    assert [f"{index:02}" for index in reversed(range(30))] == seen
+    assert 30 == len({found.id for found in seen})
+    assert sorted(seen, key=lambda found: found.id, reverse=True) == seen
 
 
 def test_a_request_is_found_by_what_its_id_begins_with(store: Store) -> None:
-    store.insert([Entry(record(name)) for name in ("ab", "abc", "abd", "x%", "y")])
+    store.insert(batch(*[Entry(record(name)) for name in "abc"], Entry(record("x", started_at=NOON + (1 << 20)))))
+    asked = [identity("a"), identity("b")[:-1], identity("c")[:20], identity("x", NOON + (1 << 20))[:12]]
 
-    assert ["abc", "ab", "x%"] == [found.id for found in map(store.request, ("abc", "ab", "x")) if found]
-    assert store.request("z") is None
-    assert store.request("%") is None
-    with pytest.raises(SetupFault, match="more than one"):
-        store.request("a")
+    assert ["a", "b", "c", "x"] == [found.client for found in map(store.request, asked) if found]
+    for unknown in (
+        "z",
+        "%",
+        "req_z",
+        "req_0",
+        "xxx_64752550bf",
+        identity("d"),
+        identity("a") + "0",
+        identity("a").upper(),
+    ):
+        assert store.request(unknown) is None
+    for several in ("", "r", "req_", identity("a")[:12], identity("a")[:17]):
+        with pytest.raises(SetupFault, match="more than one"):
+            store.request(several)
 
 
 def test_arrivals_come_in_the_order_of_insertion(store: Store) -> None:
-    store.insert([Entry(record("old"))])
+    store.insert(batch(Entry(record("old"))))
     place, nothing = store.arrivals(None, Filter())
-    store.insert([Entry(record("b", started_at=NOON + 9)), Entry(record("a")), Entry(record("other", key="x"))])
+    store.insert(batch(Entry(record("b", started_at=NOON + 9)), Entry(record("a")), Entry(record("other", key="x"))))
 
     place, found = store.arrivals(place, Filter(key="ci"))
 
     assert [] == nothing
-    assert ["b", "a"] == [each.id for each in found]
+    assert ["b", "a"] == [each.client for each in found]
     assert (place, []) == store.arrivals(place, Filter(key="ci"))
 
 
@@ -153,21 +198,21 @@ BODIES = {
 
 @pytest.mark.parametrize("case", BODIES)
 def test_bodies_come_back_byte_for_byte(store: Store, case: str) -> None:
-    store.insert([Entry(record("a"), *BODIES[case])])
+    store.insert(batch(Entry(record("a"), *BODIES[case])))
 
-    assert Bodies(*BODIES[case]) == store.bodies("a")
+    assert Bodies(*BODIES[case]) == store.bodies(identity("a"))
 
 
 def test_long_bodies_are_cut_and_marked(store: Store) -> None:
-    store.insert([Entry(record("a"), bytes(BODY_KEPT + 1), b"x" * (BODY_KEPT + 1))])
-    store.insert([Entry(record("b"), b"short", b"x" * (BODY_KEPT + 1))])
+    store.insert(batch(Entry(record("a"), bytes(BODY_KEPT + 1), b"x" * (BODY_KEPT + 1))))
+    store.insert(batch(Entry(record("b"), b"short", b"x" * (BODY_KEPT + 1))))
 
-    assert Bodies(bytes(BODY_KEPT), b"x" * BODY_KEPT, ("request", "response")) == store.bodies("a")
-    assert Bodies(b"short", b"x" * BODY_KEPT, ("response",)) == store.bodies("b")
+    assert Bodies(bytes(BODY_KEPT), b"x" * BODY_KEPT, ("request", "response")) == store.bodies(identity("a"))
+    assert Bodies(b"short", b"x" * BODY_KEPT, ("response",)) == store.bodies(identity("b"))
 
 
 def test_bodies_of_no_request(store: Store) -> None:
-    assert store.bodies("a") is None
+    assert store.bodies(identity("a")) is None
 
 
 KEY = Key("id1", "ci", b"digest", ("fast", "gpt-*"), 60, 1000, 2, "20/month", 99, None, "none", 1)
@@ -226,25 +271,25 @@ def purged(store: Store, before: int) -> list[int]:
 
 
 def test_old_requests_go_in_small_batches(store: Store) -> None:
-    store.insert([Entry(record(f"{index:04}", started_at=NOON + index)) for index in range(1200)])
+    store.insert(batch(*[Entry(record(f"{index:04}", started_at=NOON + index)) for index in range(1200)]))
 
     assert [500, 500, 100] == purged(store, NOON + 1100)
-    assert 100 == len(ids(store, limit=2000))
+    assert 100 == len(names(store, limit=2000))
 
 
 def test_a_span_goes_with_the_last_request_that_has_it(store: Store) -> None:
     for day in (0, 5, 2):
-        store.insert([Entry(record(f"day {day}", started_at=NOON + day * DAY), history(day + 1), b"answer")])
+        store.insert(batch(Entry(record(f"day {day}", started_at=NOON + day * DAY), history(day + 1), b"answer")))
 
     purged(store, NOON + 4 * DAY)
-    assert ["day 5"] == ids(store)
-    assert Bodies(history(6), b"answer") == store.bodies("day 5")
-    assert store.bodies("day 0") is None
+    assert ["day 5"] == names(store)
+    assert Bodies(history(6), b"answer") == store.bodies(identity("day 5", NOON + 5 * DAY))
+    assert store.bodies(identity("day 0")) is None
 
     purged(store, NOON + 9 * DAY)
-    assert [] == ids(store)
-    store.insert([Entry(record("again", started_at=NOON + 5 * DAY), history(6))])
-    assert Bodies(history(6), None) == store.bodies("again")
+    assert [] == names(store)
+    store.insert(batch(Entry(record("again", started_at=NOON + 5 * DAY), history(6))))
+    assert Bodies(history(6), None) == store.bodies(identity("again", NOON + 5 * DAY))
 
 
 def spans(folder: Path) -> tuple[int, int]:
@@ -261,15 +306,15 @@ def test_sqlite_stores_a_growing_history_once(tmp_path: Path) -> None:
     turns = [os.urandom(600).hex() for _ in range(40)]
     bodies = [json.dumps({"messages": turns[: number + 1]}).encode() for number in range(40)]
     with SqliteStore(tmp_path / "relay.db") as store:
-        store.insert([Entry(record(str(number)), body) for number, body in enumerate(bodies)])
-        assert bodies == [(store.bodies(str(number)) or Bodies(None, None)).request for number in range(40)]
+        store.insert(batch(*[Entry(record(str(number)), body) for number, body in enumerate(bodies)]))
+        assert bodies == [(store.bodies(identity(str(number))) or Bodies(None, None)).request for number in range(40)]
 
     assert spans(tmp_path)[1] < 2 * len(bodies[-1])
 
 
 def test_sqlite_frees_the_spans_of_what_is_purged(tmp_path: Path) -> None:
     with SqliteStore(tmp_path / "relay.db") as store:
-        store.insert([Entry(record("a"), history(9), b"b")])
+        store.insert(batch(Entry(record("a"), history(9), b"b")))
         purged(store, NOON + 2 * DAY)
 
     assert (0, 0) == spans(tmp_path)
@@ -277,11 +322,11 @@ def test_sqlite_frees_the_spans_of_what_is_purged(tmp_path: Path) -> None:
 
 def test_sqlite_is_read_while_it_is_written(tmp_path: Path) -> None:
     with SqliteStore(tmp_path / "relay.db") as store:
-        store.insert([Entry(record("a"))])
+        store.insert(batch(Entry(record("a"))))
         writer = sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
         with SqliteStore(tmp_path / "relay.db", readonly=True) as reader:
-            assert ["a"] == ids(reader)
+            assert ["a"] == names(reader)
             with pytest.raises(StoreFault, match="readonly"):
                 reader.set_meta("a", "b")
         writer.close()
@@ -289,10 +334,10 @@ def test_sqlite_is_read_while_it_is_written(tmp_path: Path) -> None:
 
 def test_sqlite_is_read_when_nobody_else_has_it_open(tmp_path: Path) -> None:
     with SqliteStore(tmp_path / "relay.db") as store:
-        store.insert([Entry(record("a"))])
+        store.insert(batch(Entry(record("a"))))
 
     with SqliteStore(tmp_path / "relay.db", readonly=True) as reader:
-        assert ["a"] == ids(reader)
+        assert ["a"] == names(reader)
     assert 0o600 == (tmp_path / "relay.db").stat().st_mode & 0o777
 
 
@@ -307,12 +352,12 @@ SqliteStore(Path(sys.argv[1]), readonly=True).close()
 
 def test_sqlite_stays_whole_when_another_process_comes_and_goes(tmp_path: Path) -> None:
     with SqliteStore(tmp_path / "relay.db") as first, SqliteStore(tmp_path / "relay.db") as second:
-        first.insert([Entry(record("a"))])
+        first.insert(batch(Entry(record("a"))))
         subprocess.run([sys.executable, "-c", COME_AND_GO, tmp_path / "relay.db"], check=True)
-        second.insert([Entry(record("b"))])
+        second.insert(batch(Entry(record("b"))))
 
         with SqliteStore(tmp_path / "relay.db", readonly=True) as reader:
-            assert ["b", "a"] == ids(reader)
+            assert ["b", "a"] == names(reader)
 
 
 def test_sqlite_is_opened_by_several_at_once(tmp_path: Path) -> None:
@@ -381,3 +426,68 @@ def test_named_queries() -> None:
     text = "-- one: The first.\nSELECT 1;\n\n-- two: The second.\nSELECT 2\nFROM t;\n"
 
     assert {"one": "SELECT 1", "two": "SELECT 2\nFROM t"} == named_queries(text)
+
+
+def test_sqlite_has_a_view_with_all_that_a_record_says(tmp_path: Path) -> None:
+    full, bare = record("a", stream=True), record("b", key=None, ttft_ms=None, cost_nano=None, tags=(), tries=())
+    with SqliteStore(tmp_path / "relay.db") as store:
+        store.insert(batch(Entry(full), Entry(bare)))
+    connection = sqlite3.connect(tmp_path / "relay.db")
+
+    rows = connection.execute("SELECT * FROM log ORDER BY id")
+
+    assert Record.__struct_fields__ == tuple(column[0] for column in rows.description)
+    found = [dict(zip(Record.__struct_fields__, row, strict=True)) for row in rows]
+    for row in found:
+        row.update({name: json.loads(row[name]) for name in ("tags", "tries", "edits")}, stream=bool(row["stream"]))
+    assert [full, bare] == [msgspec.convert(list(row.values()), Record) for row in found]
+    connection.close()
+
+
+def test_sqlite_never_uses_a_place_twice(tmp_path: Path) -> None:
+    with SqliteStore(tmp_path / "relay.db") as store:
+        store.insert(batch(Entry(record("new", started_at=NOON + DAY)), Entry(record("old"))))
+        before, _ = store.arrivals(None, Filter())
+        purged(store, NOON + 1)
+        purged(store, NOON + 2 * DAY)
+        store.insert(batch(Entry(record("next"))))
+
+        assert ["next"] == [found.client for found in store.arrivals(before, Filter())[1]]
+
+
+OLD_ROW = """
+INSERT INTO requests VALUES (
+    :seq, :id, :started_at, :key, :alias, :upstream, :model, :endpoint, :stream, :status, :outcome, :error, :ttft_ms,
+    :duration_ms, :overhead_us, :input_tokens, :output_tokens, :cached_tokens, :reasoning_tokens, :cost_nano,
+    :usage_source, :bytes_out, :client, :tags, :tries, :edits
+)
+"""
+
+
+def first_version(path: Path, records: list[Record]) -> None:
+    """A store as the first version made it."""
+    connection = sqlite3.connect(path)
+    connection.executescript((files("relay.store") / "sql" / "001_first.sql").read_text())
+    for seq, each in enumerate(records, 7):
+        lists = {name: msgspec.json.encode(getattr(each, name)).decode() for name in ("tags", "tries", "edits")}
+        connection.execute(OLD_ROW, {**asdict(each), **lists, "seq": seq})
+        connection.execute("INSERT INTO bodies VALUES (?, NULL, ?, 6, '')", (seq, b"answer"))
+    connection.execute("DELETE FROM requests WHERE client = 'gone'")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+
+
+def test_sqlite_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    kept = [
+        record("full", stream=True, model='m"\\\n\t\x00é€😀', duration_ms=1234567.125),
+        record("bare", started_at=NOON + 1, key=None, ttft_ms=None, cost_nano=None, tags=(), tries=(), edits=()),
+    ]
+    first_version(tmp_path / "relay.db", [*kept, record("gone")])
+
+    with SqliteStore(tmp_path / "relay.db") as store:
+        assert kept == [store.request(each.id) for each in kept]
+        assert [Bodies(None, b"answer")] * 2 == [store.bodies(each.id) for each in kept]
+        assert ["bare"] == names(store, since=NOON + 1)
+        store.insert(batch(Entry(record("new"))))
+        assert ["new"] == [found.client for found in store.arrivals(9, Filter())[1]]

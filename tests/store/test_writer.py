@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from relay.errors import SetupFault
-from relay.journal import Journal, segments
+from relay.journal import Journal, batches, segments
 from relay.record import BODY_KEPT, Entry
 from relay.store import Filter, StoreFault
 from relay.store.sqlite import SqliteStore
-from relay.store.writer import Writer, drain
-from tests.records import DAY, NOON, record
+from relay.store.writer import Writer, drain, read_on
+from tests.records import DAY, NOON, batch, record
 from tests.waiting import until
 
 
@@ -42,16 +43,19 @@ def writer(journal: Journal, tmp_path: Path, store: SqliteStore) -> Iterator[Wri
     assert store.keys_version()
 
 
-def ids(store: SqliteStore) -> set[str]:
-    return {found.id for found in store.requests(Filter(limit=100_000))}
+def names(store: SqliteStore) -> set[str]:
+    """Of all records, each of which is there once."""
+    found = [str(record.client) for record in store.requests(Filter(limit=100_000))]
+    assert len(found) == len(set(found))
+    return set(found)
 
 
 def test_what_is_appended_arrives(journal: Journal, writer: Writer, store: SqliteStore) -> None:
     journal.append(record("a"), b"request", b"response")
-    assert until(lambda: ids(store) == {"a"})
+    assert until(lambda: names(store) == {"a"})
 
     journal.append(record("b"))
-    assert until(lambda: ids(store) == {"a", "b"})
+    assert until(lambda: names(store) == {"a", "b"})
     assert writer.alarm is None
     assert [journal.current] == segments(journal.folder)
 
@@ -61,14 +65,14 @@ def test_stopping_drains_and_counts(journal: Journal, tmp_path: Path, store: Sql
     for index in range(1000):
         journal.append(record(str(index)), b"x" * index, None)
     writer.start()
-    assert until(lambda: ids(store))
+    assert until(lambda: names(store))
     journal.append(record("last"))
 
     journal.close()
     counted = writer.stop()
 
     assert 1 <= counted <= 1001
-    assert 1001 == len(ids(store))
+    assert 1001 == len(names(store))
     assert [] == segments(journal.folder)
     assert 0 == writer.stop()
 
@@ -79,14 +83,14 @@ def test_segments_that_are_full_are_brought_in_and_removed(
     for index in range(40):
         journal.append(record(str(index)), os.urandom(1) * BODY_KEPT)
 
-    assert until(lambda: len(ids(store)) == 40)
+    assert until(lambda: len(names(store)) == 40)
     assert until(lambda: segments(journal.folder) == [journal.current])
     assert writer.alarm is None
 
 
 def test_an_idle_writer_does_nothing(journal: Journal, writer: Writer, store: SqliteStore) -> None:
     journal.append(record("a"))
-    assert until(lambda: ids(store))
+    assert until(lambda: names(store))
     before = time.process_time()
 
     time.sleep(0.5)  # doing nothing is the behaviour
@@ -104,11 +108,11 @@ def test_a_locked_store_delays_and_loses_nothing(journal: Journal, tmp_path: Pat
     journal.append(record("a"))
     assert until(lambda: writer.alarm, within=10)
     assert "locked" in str(writer.alarm)
-    assert set() == ids(store)
+    assert set() == names(store)
     blocker.execute("ROLLBACK")
     blocker.close()
 
-    assert until(lambda: ids(store) == {"a"})
+    assert until(lambda: names(store) == {"a"})
     assert until(lambda: writer.alarm is None)
     writer.stop()
 
@@ -127,7 +131,7 @@ def test_a_store_that_cannot_be_opened_leaves_the_journal_for_later(journal: Jou
 
     assert "store: a newer version" == writer.alarm
     assert 1 == drain(store, journal.folder)
-    assert {"a"} == ids(store)
+    assert {"a"} == names(store)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -143,13 +147,13 @@ def test_a_writer_that_ends_by_itself_is_told(journal: Journal) -> None:
 
 def test_old_records_go(journal: Journal, tmp_path: Path, store: SqliteStore) -> None:
     now = time.time_ns() // 1000
-    store.insert([Entry(record(f"old {index}", started_at=NOON - 99 * DAY)) for index in range(1100)])
-    store.insert([Entry(record("new", started_at=now))])
+    store.insert(batch(*[Entry(record(f"old {index}", started_at=NOON - 99 * DAY)) for index in range(1100)]))
+    store.insert(batch(Entry(record("new", started_at=now))))
     writer = Writer(journal, lambda: SqliteStore(tmp_path / "relay.db"), retention=3600.0)
 
     writer.start()
 
-    assert until(lambda: ids(store) == {"new"})
+    assert until(lambda: names(store) == {"new"})
     writer.stop()
 
 
@@ -165,6 +169,54 @@ def test_draining_leaves_alone_what_a_process_writes_to(journal: Journal, store:
     assert [] == segments(journal.folder)
 
 
+def test_a_segment_is_read_on_by_whoever_claims_it(journal: Journal, tmp_path: Path, store: SqliteStore) -> None:
+    """Its writer died behind a transaction, or between the removal of the file and that of its place."""
+    journal.append(record("a"))
+    assert 1 == read_on(store, journal.current)
+    journal.append(record("b"))
+    journal.close()
+    with SqliteStore(tmp_path / "relay.db") as second:
+        store.place("0-0.journal")
+        assert 1 == drain(second, journal.folder)
+
+    assert {"a", "b"} == names(store)
+    assert [] == segments(journal.folder)
+    assert [] == store.segments()
+
+
+def test_two_readers_of_one_segment_take_each_batch_once(journal: Journal, tmp_path: Path, store: SqliteStore) -> None:
+    """A segment that was let go of may be claimed while its own writer still reads it."""
+    for index in range(6000):
+        journal.append(record(str(index)))
+    counts = []
+
+    def reader() -> None:
+        with SqliteStore(tmp_path / "relay.db") as own:
+            counts.append(read_on(own, journal.current))
+
+    threads = [threading.Thread(target=reader) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert 6000 == sum(counts)
+    assert 6000 == len(names(store))
+
+
+def test_a_reader_that_was_overtaken_ends_where_the_segment_does(journal: Journal, store: SqliteStore) -> None:
+    for index in range(2000):
+        journal.append(record(str(index)))
+    first = next(batches(journal.current))
+    place = store.place(journal.current.name)
+    assert len(first.records) == store.insert(first, place)
+
+    assert store.insert(first, place) is None
+    assert 2000 - len(first.records) == read_on(store, journal.current)
+
+    assert 2000 == len(names(store))
+
+
 def test_a_segment_that_cannot_be_read_keeps_back_no_other(journal: Journal, store: SqliteStore) -> None:
     (journal.folder / "0-0.journal").mkdir()
     journal.append(record("a"))
@@ -173,7 +225,7 @@ def test_a_segment_that_cannot_be_read_keeps_back_no_other(journal: Journal, sto
     with pytest.raises(StoreFault, match=r"0-0\.journal"):
         drain(store, journal.folder)
 
-    assert {"a"} == ids(store)
+    assert {"a"} == names(store)
 
 
 def test_memory_stays_flat_while_a_large_journal_is_read(tmp_path: Path) -> None:
@@ -223,7 +275,7 @@ def test_a_process_killed_again_and_again_loses_nothing_that_it_acknowledged(tmp
 
     with SqliteStore(tmp_path / "relay.db") as store:
         drain(store, tmp_path / "relay.journal")
-        found = ids(store)
+        found = names(store)
 
     assert set() == acknowledged - found
     assert len(found - acknowledged) <= 3

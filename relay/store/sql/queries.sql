@@ -1,16 +1,31 @@
--- known_requests: Those of a JSON list of ids that are there already.
-SELECT id FROM requests WHERE id IN (SELECT value FROM json_each(?));
-
 -- next_seq: The place of the next request. No place is used twice, also when the last ones are purged.
-SELECT coalesce(max(seq), 0) + 1 AS seq FROM sqlite_sequence WHERE name = 'requests';
+SELECT 1 + max(
+    coalesce((SELECT max(seq) FROM requests), 0),
+    coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_seq'), 0)
+) AS seq;
+
+-- note_last_seq: The place of the last request, before it may be purged.
+INSERT INTO meta (name, value) SELECT 'last_seq', max(seq) FROM requests HAVING max(seq) NOT NULL
+ON CONFLICT (name) DO UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER));
 
 -- insert_requests: One row a record.
-INSERT INTO requests (
-    seq, id, started_at, key, alias, upstream, model, endpoint, stream, status, outcome, error, ttft_ms, duration_ms,
-    overhead_us, input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost_nano, usage_source, bytes_out, client,
-    tags, tries, edits
-)
+INSERT INTO requests (seq, started_at, key, alias, model, status, record)
 VALUES /* rows */;
+
+-- place: How far a segment was read.
+SELECT place FROM places WHERE segment = ?;
+
+-- begin_segment: One of which nothing was read yet.
+INSERT INTO places (segment, place) VALUES (?, 0) ON CONFLICT DO NOTHING;
+
+-- move_place: On from where it is, and from nowhere else.
+UPDATE places SET place = :end WHERE segment = :segment AND place = :offset;
+
+-- segments: All that have a place.
+SELECT segment FROM places;
+
+-- forget_segment: One whose file is gone.
+DELETE FROM places WHERE segment = ?;
 
 -- insert_bodies: What is kept of one request's bodies.
 INSERT INTO bodies (seq, request, response, response_size, truncated) VALUES (?, ?, ?, ?, ?);
@@ -21,13 +36,13 @@ UPDATE spans SET day = max(day, :day) WHERE hash = :hash;
 -- insert_span: A span that is new.
 INSERT INTO spans (hash, day, size, data) VALUES (?, ?, ?, ?);
 
--- requests: Newest first, from where the page before ended; `filters` are those of the three below that are asked for.
-SELECT * FROM requests
-WHERE started_at >= :since AND started_at <= :until AND (started_at < :until OR id < :last) /* filters */
-ORDER BY started_at DESC, id DESC;
+-- requests: Newest first, by id (a record begins with it) from where the page before ended; `filters` are those asked for.
+SELECT seq, record FROM requests
+WHERE started_at >= :since AND started_at <= :until AND (started_at < :until OR record < :last) /* filters */
+ORDER BY started_at DESC, record DESC;
 
 -- arrivals: In the order in which they were inserted, from a place on.
-SELECT * FROM requests WHERE seq > :place /* filters */ ORDER BY seq LIMIT :limit;
+SELECT seq, record FROM requests WHERE seq > :place /* filters */ ORDER BY seq LIMIT :limit;
 
 -- of_key: A filter.
 AND key = :key;
@@ -41,11 +56,13 @@ AND status BETWEEN :status_from AND :status_to;
 -- newest_arrival: The place of the last request that was inserted.
 SELECT coalesce(max(seq), 0) AS seq FROM requests;
 
--- request: Those whose id is or begins with a name: two are enough to see that it is not unique.
-SELECT * FROM requests WHERE id >= :name AND id < :name || char(1114111) ORDER BY id LIMIT 2;
+-- request: Those that began in some time and whose record begins so: two are enough to see that it is not unique.
+SELECT seq, record FROM requests
+WHERE started_at BETWEEN :first AND :last AND substr(record, 1, length(:begin)) = :begin
+LIMIT 2;
 
 -- bodies: What is kept of one request's bodies.
-SELECT b.request, b.response, b.response_size, b.truncated FROM requests r LEFT JOIN bodies b ON b.seq = r.seq WHERE r.id = ?;
+SELECT request, response, response_size, truncated FROM bodies WHERE seq = ?;
 
 -- span: The content of one span.
 SELECT size, data FROM spans WHERE hash = ?;
