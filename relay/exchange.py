@@ -5,9 +5,9 @@ costs one plain call and no task switch. `take` answers True to say "hold on", a
 `drained()` returns: that is the whole of back-pressure.
 """
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -66,7 +66,7 @@ class Reply(Protocol):
 class Engine(Protocol):
     """A way to reach one upstream's origin."""
 
-    async def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> Reply:
+    def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> Coroutine[Any, Any, Reply]:
         """Send `request` with `body`, and return when the head of the answer is in.
 
         Raises UpstreamError (refused, reset, garbage), UpstreamTimeout (connect, first byte), Overloaded (no free

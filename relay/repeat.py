@@ -19,30 +19,37 @@ _NEVER = b"\0"  # no message begins with it
 class Repeat(Generic[T]):
     """The last plain head of one connection; `known` is what it was found to say."""
 
-    __slots__ = ("_at", "_behind", "_skip", "_start", "_to", "_vain", "known")
+    __slots__ = ("_begin", "_behind", "_start", "_vain", "known")
 
     known: T
 
     def __init__(self) -> None:
+        self._start = self._behind = _NEVER  # the bytes of the head before and behind the length
+        self._begin = 0  # where the last body began
         self._vain = 0
-        self._expect(_NEVER, b"")
-
-    def _expect(self, start: bytes, behind: bytes) -> None:
-        """Heads are the bytes before and behind the length."""
-        self._start, self._at = start, len(start)
-        self._behind, self._skip = behind, len(behind)
-        self._to = self._at + _DIGITS + self._skip
 
     def body(self, data: bytes) -> bytes | None:
         """The body, if `data` is one whole message with the head that is known and nothing more; else None."""
-        if not data.startswith(self._start):
-            return None
-        end = data.find(self._behind, self._at, self._to)
-        begin = end + self._skip
-        if end < 0 or data[self._at : end] != b"%d" % (len(data) - begin):
-            return None
+        begin = self._begin
+        length = len(data) - begin
+        if length < 0 or data[:begin] != b"%b%d%b" % (self._start, length, self._behind):
+            begin = self._look(data)
+            if begin < 0:
+                return None
         self._vain = 0
         return data[begin:]
+
+    def _look(self, data: bytes) -> int:
+        """Where the body begins, of which the length may have more or fewer digits than the last; -1 for none."""
+        if not data.startswith(self._start):
+            return -1
+        at = len(self._start)
+        end = data.find(self._behind, at, at + _DIGITS + len(self._behind))
+        begin = end + len(self._behind)
+        if end < 0 or data[at:end] != b"%d" % (len(data) - begin):
+            return -1
+        self._begin = begin
+        return begin
 
     def learn(self, data: bytes, body: bytes, known: T) -> None:
         """Take the head of `data` for the one that comes again, if it is plain: a parser found `body` behind it.
@@ -56,8 +63,8 @@ class Repeat(Generic[T]):
         if length is None:
             return
         vain = self._vain + 1
-        self._expect(head[: length.start(1)], head[length.end(1) :])
+        self._start, self._behind, self._begin = head[: length.start(1)], head[length.end(1) :], len(head)
         if self.body(data) != body:
-            self._expect(_NEVER, b"")
+            self._start = _NEVER
         self._vain = vain
         self.known = known

@@ -78,6 +78,8 @@ class _Event(msgspec.Struct):
 _decode_said = msgspec.json.Decoder(_Said).decode
 _whole = msgspec.json.Decoder(_Whole)
 _WORDS = b'"content":"'
+_QUOTE, _LINE_END = b'"\n'
+_NEVER = b"\0"  # no event begins or ends with it
 _event = msgspec.json.Decoder(_Event)
 _LAST_TYPES = re.compile(rb'"(?:response\.(?:completed|failed|incomplete)|image_\w+\.completed|error)"')
 
@@ -123,12 +125,13 @@ class Meter:
     `errored`: the upstream sent an error event.
     """
 
-    __slots__ = ("_after", "_before", "done", "errored", "finished", "usage")
+    __slots__ = ("_after", "_before", "_begin", "_tail", "done", "errored", "finished", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.finished = self.done = self.errored = False
-        self._before, self._after = b"\0", b""  # of the last plain event, what stands around its words
+        self._before, self._after = _NEVER, _NEVER  # of the last plain event, what stands around its words
+        self._begin, self._tail = len(self._before), len(self._after)
 
     def plain(self, whole: bytes) -> bool:
         """Whether these events are mere content: then none needs a closer look.
@@ -136,11 +139,11 @@ class Meter:
         Events of one stream are alike but for their words: one that is the last plain event with other words in its
         string is plain too. Else a few searches tell.
         """
-        before, after = self._before, self._after
-        if whole.startswith(before) and whole.endswith(after):
-            words = whole[len(before) : -len(after)]
-            if b'"' not in words and b"\n" not in words and not words.endswith(b"\\"):
-                return len(whole) >= len(before) + len(after)
+        begin, end = self._begin, len(whole) - self._tail
+        if begin <= end and whole[:begin] == self._before and whole[end:] == self._after:
+            words = whole[begin:end]
+            if _QUOTE not in words and _LINE_END not in words and words[-1:] != b"\\":
+                return True
         if not _searched(whole):
             return False
         self._remember(whole)
@@ -152,6 +155,7 @@ class Meter:
         end = whole.find(b'"', words)
         if words >= len(_WORDS) and whole[end - 1 : end] != b"\\" and whole.find(b"\n\n") == len(whole) - 2:
             self._before, self._after = whole[:words], whole[end:]
+            self._begin, self._tail = words, len(whole) - end
 
     def read(self, event: bytes) -> bool:
         """Take in one event. True when it is a usage-only chunk: usage stated, choices there but empty."""
@@ -184,13 +188,16 @@ class Meter:
 
 
 def _searched(whole: bytes) -> bool:
-    """Whether a few searches find nothing in these events that matters to the relay."""
+    """Whether a few searches find nothing in these events that matters to the relay.
+
+    By `find`, since `in` first tries to take what it looks for as a number, and drops the error of that.
+    """
     return (
         whole.count(b'"finish_reason":null') == whole.count(b"finish_reason")
         and whole.count(b'"usage":null') == whole.count(b'"usage"')
-        and sse.DONE not in whole
-        and b'"error"' not in whole
-        and not ((b'ed"' in whole or b'ete"' in whole) and _LAST_TYPES.search(whole))
+        and whole.find(sse.DONE) < 0
+        and whole.find(b'"error"') < 0
+        and not ((whole.find(b'ed"') >= 0 or whole.find(b'ete"') >= 0) and _LAST_TYPES.search(whole))
     )
 
 

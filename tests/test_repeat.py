@@ -126,6 +126,7 @@ NOT_THE_SAME = {
     "no length": START + b"content-length: " + END,
     "a signed length": START + b"content-length: +2" + END + b"{}",
     "a negative length": START + b"content-length: -2" + END + b"{}",
+    "a negative length of a body that is missing": START + b"content-length: -1" + END,
     "a list of lengths": START + b"content-length: 2,2" + END + b"{}",
     "a length with space": START + b"content-length: 2 " + END + b"{}",
     "a length with an underscore": START + b"content-length: 1_0" + END + b"x" * 10,
@@ -160,6 +161,14 @@ NOT_PLAIN = {
 @pytest.mark.parametrize("case", NOT_PLAIN)
 def test_a_head_that_is_not_plain_is_not_kept(case: str) -> None:
     assert known(NOT_PLAIN[case]) is None
+
+
+@pytest.mark.parametrize("size", [0, 9, 10, 99, 100, 12345])
+def test_lengths_of_any_number_of_digits(size: int) -> None:
+    repeat, body = known_first(), b"x" * size
+
+    for _ in range(2):
+        assert body == repeat.body(START + b"content-length: %d" % size + END + body)
 
 
 def test_another_head_takes_the_place_of_the_last_one() -> None:

@@ -1,5 +1,6 @@
 """serve: run the relay. The only place that reads the environment, binds the sockets and hears the signals."""
 
+import gc
 import logging
 import os
 import signal
@@ -142,6 +143,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so once connections are taken."""
         await super().startup(sockets)
+        gc.freeze()  # what is there now stays: the collector need not look at it again and again
         if self._banner:
             click.echo(self._banner)
 

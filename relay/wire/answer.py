@@ -48,8 +48,8 @@ class Answer(msgspec.Struct):
 
 def chunk(data: bytes) -> bytes | None:
     """What is in the one whole chunk that `data` is, written as usual; None for anything else."""
-    size, _, rest = data.partition(b"\r\n")
-    length = len(rest) - 2
-    if length <= 0 or size != b"%x" % length or not rest.endswith(b"\r\n"):
+    begin = data.find(b"\r\n") + 2
+    length = len(data) - begin - 2
+    if length <= 0 or data[:begin] != b"%x\r\n" % length or data[-2:] != b"\r\n":
         return None
-    return rest[:-2]
+    return data[begin:-2]

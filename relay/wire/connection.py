@@ -8,7 +8,7 @@ chunked stream one whole chunk.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from time import monotonic
 
 import httptools
@@ -29,6 +29,7 @@ _FINAL = range(200, 600)
 _SWITCHING = 101
 
 Released = Callable[["Connection", bool], None]
+Again = Callable[[bytes, bytes], Awaitable[Answer]]
 
 
 class Connection(asyncio.Protocol):
@@ -104,8 +105,11 @@ class Connection(asyncio.Protocol):
 
     # --- what the pool does with it
 
-    async def exchange(self, head: bytes, body: bytes | AsyncIterable[bytes]) -> Answer:
-        """Send a request (`head` is its head up to the framing headers) and wait for the head of the answer."""
+    async def exchange(self, head: bytes, body: bytes | AsyncIterable[bytes], again: Again | None = None) -> Answer:
+        """Send a request (`head` is its head up to the framing headers) and wait for the head of the answer.
+
+        `again` sends the same over another connection, when the upstream had closed this one before it saw the request.
+        """
         if not self._clean:
             self._begin()
         self.busy = True
@@ -124,6 +128,8 @@ class Connection(asyncio.Protocol):
             self.abort()
             raise
         if self._fault is not None:
+            if again is not None and self._stale and isinstance(body, bytes):
+                return await again(head, body)
             raise self._fault
         return Answer(self, self.status, self.headers, self.reused, None if self.reused else self.connect_ms)
 
@@ -175,8 +181,8 @@ class Connection(asyncio.Protocol):
             self._fail(UpstreamTimeout(f"Upstream {self._name!r} took longer than {timeouts.total:g} seconds in all."))
 
     @property
-    def stale(self) -> bool:
-        """The upstream had closed this kept-alive connection before it saw the request: it may be sent again."""
+    def _stale(self) -> bool:
+        """The upstream had closed this kept-alive connection before it saw the request."""
         return self.reused and self.closed and not (self._head or self._head_size)
 
     def close(self) -> None:

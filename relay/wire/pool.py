@@ -40,15 +40,19 @@ class Wire:
         limits = (timeouts.first_byte, timeouts.idle, timeouts.total or timeouts.idle)
         self._period = min(1.0, max(0.02, min(limits) / _SWEEPS_PER_TIMEOUT))
 
-    async def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> Answer:
+    def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> Coroutine[Any, Any, Answer]:
         """See relay.exchange.Engine."""
         head = request.written or self._written(request)
-        connection = self._reuse() or await self._alone(self._acquire())
-        try:
-            return await connection.exchange(head, body)
-        except UpstreamError:
-            if not (connection.stale and isinstance(body, bytes)):
-                raise
+        connection = self._reuse()
+        return self._over_new(head, body) if connection is None else connection.exchange(head, body, self._again)
+
+    async def _over_new(self, head: bytes, body: bytes | AsyncIterable[bytes]) -> Answer:
+        """The exchange for which no connection was idle."""
+        connection = await self._alone(self._acquire())
+        return await connection.exchange(head, body, self._again)
+
+    async def _again(self, head: bytes, body: bytes) -> Answer:
+        """The one resend."""
         connection = await self._alone(self._connect())
         return await connection.exchange(head, body)
 
