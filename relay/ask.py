@@ -133,9 +133,9 @@ def arrive(head: Head) -> Arrival:
 
 
 def new_id(at: int) -> str:
-    """A name, not a secret: `req_` and 22 hex digits, of the time in microseconds, by which ids sort, and 36 random bits.
+    """A name, not a secret: `req_` and 22 hex digits, of the time in microseconds, by which ids sort, and of chance.
 
-    Of 13 digits is the time from 1978 to 2112.
+    The time has 13 digits from 1978 to 2112.
     """
     return "req_" + hex(at << 36 | random.getrandbits(36))[2:]  # noqa: FURB116  # faster than to format
 
