@@ -4,7 +4,6 @@ The head is frozen before a byte of the body is looked at: what a trailer says l
 """
 
 import random
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +14,6 @@ from relay import splice
 from relay.endpoints import Endpoint
 from relay.errors import BadRequest, BodyTooLarge, UnsupportedMedia
 from relay.exchange import Header, Request
-from relay.keys import Key
 from relay.record import Keep
 
 # What goes on to the upstream. Never a credential, a cookie, an organization, a hop's own header.
@@ -43,7 +41,7 @@ class Head(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     deployment: str | None  # the alias that an Azure path names
     query: bytes
-    credentials: tuple[bytes, ...]
+    credential: bytes | None  # the one that is brought, empty for none; None for two that differ
     forwarded: tuple[Header, ...]
     encoding: bytes
     length: int | None  # of the body in bytes, as stated
@@ -53,15 +51,6 @@ class Head(msgspec.Struct, frozen=True):
     tags: tuple[str, ...]
     log: str | None
     requests: dict[object, Request] = {}
-
-
-class Arrival(msgspec.Struct, frozen=True):
-    """A request whose head is in. `at`: microseconds since 1970; `began`: nanoseconds of the performance counter."""
-
-    id: str
-    at: int
-    began: int
-    head: Head
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -83,7 +72,7 @@ def read_head(
         endpoint,
         deployment,
         query,
-        credentials=credentials(headers),
+        credential=credential(headers),
         forwarded=tuple([header for header in headers if header[0] in FORWARDED]),
         encoding=said.get(b"content-encoding", b"").strip().lower(),
         length=int(length) if length.isdigit() and len(length) <= _LENGTH_DIGITS else None,
@@ -95,10 +84,22 @@ def read_head(
     )
 
 
-def credentials(headers: Sequence[Header]) -> tuple[bytes, ...]:
-    """All that are brought, under any of the three names, and twice under one if so."""
-    found = [(name, value) for name, value in headers if name in _CREDENTIALS]
-    return tuple(_bearer(value) if name == b"authorization" else value.strip() for name, value in found)
+def credential(headers: Sequence[Header]) -> bytes | None:
+    """The one credential that is brought, under any of the three names; empty for none, None for two that differ."""
+    found = {_token(name, value) for name, value in headers if name in _CREDENTIALS}
+    return None if len(found) > 1 else found.pop() if found else b""
+
+
+def ambiguous() -> BadRequest:
+    """The fault of a request that brings two credentials."""
+    return BadRequest(
+        "The request brings two different credentials; send one: `Authorization`, `api-key` or `x-api-key`.",
+        code="ambiguous_credentials",
+    )
+
+
+def _token(name: bytes, value: bytes) -> bytes:
+    return _bearer(value) if name == b"authorization" else value.strip()
 
 
 def _bearer(value: bytes) -> bytes:
@@ -116,22 +117,6 @@ def _tags(value: bytes) -> tuple[str, ...]:
     return tuple(tag for part in _text(value).split(",") if (tag := part.strip()))
 
 
-def credential(found: Sequence[bytes]) -> bytes:
-    """The one that a request brings; empty when it brings none. Raises BadRequest when it brings two that differ."""
-    if len(found) > 1 and any(other != found[0] for other in found):
-        raise BadRequest(
-            "The request brings two different credentials; send one: `Authorization`, `api-key` or `x-api-key`.",
-            code="ambiguous_credentials",
-        )
-    return found[0] if found else b""
-
-
-def arrive(head: Head) -> Arrival:
-    """The arrival of a request with this head now."""
-    at = time.time_ns() // 1000
-    return Arrival(new_id(at), at, time.perf_counter_ns(), head)
-
-
 def new_id(at: int) -> str:
     """A name, not a secret: `req_` and 22 hex digits, of the time in microseconds, by which ids sort, and of chance.
 
@@ -140,17 +125,14 @@ def new_id(at: int) -> str:
     return "req_" + hex(at << 36 | random.getrandbits(36))[2:]  # noqa: FURB116  # faster than to format
 
 
-def keep(default: Keep, key: Key, head: Head) -> Keep:
-    """What of the bodies is kept: the key's wish before the configuration's; a request can only ask for less.
+def less(keep: Keep, wish: str) -> Keep:
+    """What of the bodies is kept where a request wishes it so: it can only ask for less.
 
     Raises BadRequest for a wish that is not one of the three.
     """
-    base = key.log or default
-    if head.log is None:
-        return base
-    for wish in _STRICTER:
-        if wish == head.log:
-            return max(base, wish, key=_STRICTER.__getitem__)
+    for known in _STRICTER:
+        if known == wish:
+            return max(keep, known, key=_STRICTER.__getitem__)
     raise BadRequest("The header x-relay-log must be full, redacted or none.", param="x-relay-log")
 
 

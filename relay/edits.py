@@ -13,7 +13,6 @@ from relay.endpoints import Endpoint
 from relay.errors import BadRequest
 from relay.routing import Alias, Target
 
-_encode = msgspec.json.Encoder().encode
 _USAGE = b'{"include_usage":true}'
 _Options = dict[str, msgspec.Raw]
 
@@ -28,25 +27,24 @@ class Edited(msgspec.Struct, frozen=True):
 
 def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, *, may_ask_usage: bool) -> Edited:
     """The body for `target`. Raises BadRequest when `stream_options` is not an object."""
-    fields = ask.fields
+    body, fields = ask.body, ask.fields
     changes: dict[str, bytes] = {}
-    model = _encode(target.model)
-    if bytes(fields.get("model", b"")) != model or not splice.is_plain(ask.body, "model"):
-        changes["model"] = model
-    if "stream" in fields and not splice.is_plain(ask.body, "stream"):
-        changes["stream"] = bytes(fields["stream"])  # it stands there twice: from now on once
+    if bytes(fields.get("model", b"")) != target.written or not splice.is_plain(body, "model"):
+        changes["model"] = target.written
     if alias.default:
         changes |= {name: value for name, value in alias.default.items() if name not in fields}
     if alias.set:
         changes.update(alias.set)
     asks_usage = False
-    if ask.stream and endpoint.usage_option and may_ask_usage:
-        options = _usage_options(changes.get("stream_options") or fields.get("stream_options"))
-        if options is not None:
-            changes["stream_options"] = options
-            asks_usage = True
-    body = splice.patch(ask.body, fields, changes) if changes else ask.body
-    return Edited(body, tuple(changes), asks_usage)
+    if "stream" in fields:
+        if not splice.is_plain(body, "stream"):
+            changes["stream"] = bytes(fields["stream"])  # it stands there twice: from now on once
+        if ask.stream and endpoint.usage_option and may_ask_usage:
+            options = _usage_options(changes.get("stream_options") or fields.get("stream_options"))
+            if options is not None:
+                changes["stream_options"] = options
+                asks_usage = True
+    return Edited(splice.patch(body, fields, changes) if changes else body, tuple(changes), asks_usage)
 
 
 def _usage_options(raw: bytes | msgspec.Raw | None) -> bytes | None:

@@ -41,7 +41,10 @@ class Request(msgspec.Struct, eq=False):
 
 
 class Reply(Protocol):
-    """An answer whose head is in. Either pump it to its end or abort it; both give its connection back."""
+    """An answer whose head is in. Either pump it to its end or abort it; both give its connection back.
+
+    Of one that is here as a whole already that is `whole`, and no connection is left to be given back.
+    """
 
     @property
     def status(self) -> int: ...
@@ -51,6 +54,8 @@ class Reply(Protocol):
     def reused(self) -> bool: ...
     @property
     def connect_ms(self) -> float | None: ...
+    @property
+    def whole(self) -> bytes | None: ...
 
     async def pump(self, take: Take, drained: Drained) -> None:
         """Call `take` for every piece, the last one (perhaps empty) with last=True; return after it.

@@ -44,18 +44,16 @@ class Keyring:
     pepper: bytes = field(repr=False)
     by_digest: Mapping[bytes, Key] = field(repr=False)
     # Texts that were found to be right, so that each is digested once. It lives and dies with the snapshot.
-    _known: dict[bytes, Key] = field(default_factory=dict, repr=False, compare=False)
+    known: dict[bytes, Key] = field(default_factory=dict, repr=False, compare=False)
 
     def find(self, credential: bytes) -> Key | None:
         """The key that `credential` is the text of, whether it is in force or not."""
-        if (known := self._known.get(credential)) is not None:
-            return known
         presented = digest(self.pepper, credential)
         key = self.by_digest.get(presented)
         # The look-up already compared, but not in constant time; this is the comparison that decides.
         if key is None or not hmac.compare_digest(key.digest, presented):
             return None
-        self._known[credential] = key
+        self.known[credential] = key
         return key
 
     @classmethod
@@ -102,9 +100,11 @@ def mint(
 
 def authenticate(keyring: Keyring, credential: bytes, now: float) -> Key:
     """The key that `credential` is the text of. Raises Unauthorized, with the reason only for who holds the secret."""
-    key = keyring.find(credential)
+    key = keyring.known.get(credential) or keyring.find(credential)
     if key is None:
         raise Unauthorized(UNKNOWN)
+    if key.revoked_at is None and key.expires_at is None:
+        return key
     if key.revoked_at is not None and key.revoked_at <= now:
         raise Unauthorized(f"The key {key.id} was revoked on {_date(key.revoked_at)}; ask for a new one.")
     if key.expires_at is not None and key.expires_at <= now:

@@ -36,7 +36,8 @@ def check(limits: Limits, use: Use, now: float) -> float | None:
 
     `now` is in seconds since 1970. Nothing is counted here: whoever goes on adds to `use.current` and `use.running`.
     """
-    minute, second = divmod(now, MINUTE)
+    minute = now // MINUTE
+    second = now - minute * MINUTE
     if minute != use.minute:
         _turn(use, minute)
     if limits.concurrency is not None and use.running >= limits.concurrency:

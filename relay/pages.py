@@ -59,8 +59,10 @@ def readiness(relay: Relay, alarms: list[str]) -> Response:
 
 def _caller(relay: Relay, request: Request) -> Key:
     """Raises Unauthorized, BadRequest."""
-    credentials = ask.credentials([(name.lower(), value) for name, value in request.headers.raw])
-    return authenticate(relay.keyring, ask.credential(credentials), time.time())
+    brought = ask.credential([(name.lower(), value) for name, value in request.headers.raw])
+    if brought is None:
+        raise ask.ambiguous()
+    return authenticate(relay.keyring, brought, time.time())
 
 
 def _model(name: str, created: int) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import msgspec
+
 from relay.errors import ModelNotAllowed, ModelNotFound
 
 WILDCARD = "*"
@@ -15,11 +17,18 @@ WILDCARD = "*"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model at an upstream. The model `*` stands for the name that was asked for; `weight` is a share, 1 or more."""
+    """A model at an upstream. The model `*` stands for the name that was asked for; `weight` is a share, 1 or more.
+
+    `written` is the model's name as JSON.
+    """
 
     upstream: str
     model: str
     weight: int = 1
+    written: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "written", msgspec.json.encode(self.model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,7 @@ class Routes:
 
     def plan(self, model: str, allowed: tuple[str, ...] | None = None) -> Plan:
         """The plan for the asked name. Raises ModelNotAllowed before ModelNotFound: a key learns only of its own."""
-        if allowed is not None and not is_allowed(model, allowed):
+        if allowed is not None and model not in allowed and not is_allowed(model, allowed):
             raise ModelNotAllowed(
                 f"The model {_shown(model)} is not allowed for this key; ask for one of: {', '.join(allowed)}.",
                 param="model",

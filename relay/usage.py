@@ -14,7 +14,9 @@ from relay import sse
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 _READ_WHOLE = 1 << 20  # bytes; of a larger body (embeddings, images) only the end is searched
 _NAME = b'"usage"'
-_OBJECT = re.compile(rb"\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}")
+_NEAR = 2048  # bytes of the end, where nearly all usage stands
+_BRACE = ord("{")
+_OBJECT = re.compile(rb"\{([^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+)\}")
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -95,16 +97,18 @@ def of_tail(body: bytes) -> Usage | None:
 
     Within a string of JSON its name could not stand between bare quotes.
     """
-    at = body.rfind(_NAME)
-    begin = body.find(b"{", at)
-    end = body.find(b"}", begin) + 1
-    if at < 0 or begin < 0 or body[at + len(_NAME) : begin].strip() != b":":
+    _, name, rest = body[-_NEAR:].rpartition(_NAME)
+    if not name:
+        rest = body.rpartition(_NAME)[2]
+    inner, brace, _ = rest.partition(b"}")
+    colon, _, fields = inner.partition(b"{")
+    if not brace or (colon != b":" and colon.strip() != b":"):
         return None
-    if body.find(b"{", begin + 1, end) >= 0:  # its details hold braces of their own
-        found = _OBJECT.match(body, begin)
-        end = found.end() if found else 0
+    if _BRACE in fields:  # its details hold braces of their own
+        found = _OBJECT.match(rest, len(colon))
+        fields = found[1] if found else b""
     try:
-        return _decode_said(body[begin:end]).usage()
+        return _decode_said(b"{%b}" % fields).usage()
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 

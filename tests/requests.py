@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from relay.ask import Arrival, Ask, arrive, read, read_head
+from relay.ask import Ask, Head, read, read_head
 from relay.call.account import Account
 from relay.endpoints import ENDPOINTS, Endpoint
 from relay.exchange import Header
@@ -11,17 +11,17 @@ from relay.journal import Journal
 CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = ENDPOINTS[:4]
 
 
-def arrival(*headers: Header, endpoint: Endpoint = CHAT, deployment: str | None = None) -> Arrival:
-    return arrive(read_head(endpoint, deployment, b"", headers, "127.0.0.1"))
+def begun(*headers: Header, endpoint: Endpoint = CHAT, deployment: str | None = None) -> Head:
+    return read_head(endpoint, deployment, b"", headers, "127.0.0.1")
 
 
 def ask(body: bytes, endpoint: Endpoint = CHAT) -> Ask:
-    return read(arrival(endpoint=endpoint).head, body, 1 << 20)
+    return read(begun(endpoint=endpoint), body, 1 << 20)
 
 
-def account(journal: Journal, arrived: Arrival | None = None, **noted: Any) -> Account:
+def account(journal: Journal, of: Head | None = None, **noted: Any) -> Account:
     """An account in which some things are noted already."""
-    found = Account(arrived or arrival(), journal)
+    found = Account(of or begun(), journal)
     for name, value in noted.items():
         setattr(found, name, value)
     return found

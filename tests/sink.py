@@ -20,6 +20,10 @@ class KeptSink:
         self.period = 0.0
         self._on_end = on_end
 
+    def answer(self, status: int, told: Lines, body: bytes) -> None:
+        self.start(status, told, len(body))
+        self.end(body)
+
     def start(self, status: int, told: Lines, length: int | None) -> None:
         assert (self.status, self.over) == (0, False)
         self.status, self.headers, self.length = status, headers(told), length

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.story import Bell, Story
+from relay.story import Story, bell
 
 
 def nothing() -> None:
@@ -20,37 +20,37 @@ def story(coroutine: Coroutine[Any, Any, None], ended: Callable[[], None] = noth
 
 
 async def test_it_runs_at_once_and_goes_on_within_the_ring() -> None:
-    bell, seen = Bell(loop=asyncio.get_running_loop()), []
+    ringer, seen = bell(asyncio.get_running_loop()), []
 
     async def told() -> None:
         seen.append("begun")
-        await bell
+        await ringer
         seen.append("heard")
 
     running = story(told())
     assert (["begun"], False) == (seen, running.over)
-    bell.ring()
-    bell.ring()
+    ringer.ring()
+    ringer.ring()
 
     assert (["begun", "heard"], True) == (seen, running.over)
 
 
 async def test_a_bell_that_rang_before_is_not_waited_for() -> None:
-    bell = Bell(loop=asyncio.get_running_loop())
-    bell.ring()
+    ringer = bell(asyncio.get_running_loop())
+    ringer.ring()
 
     async def told() -> None:
-        await bell
+        await ringer
 
     assert story(told()).over
 
 
 async def test_a_task_hears_a_bell_as_well() -> None:
-    bell = Bell(loop=asyncio.get_running_loop())
-    asyncio.get_running_loop().call_soon(bell.ring)
+    ringer = bell(asyncio.get_running_loop())
+    asyncio.get_running_loop().call_soon(ringer.ring)
 
     async with asyncio.timeout(1):
-        await bell
+        await ringer
 
 
 async def test_it_waits_for_all_that_tasks_wait_for() -> None:
@@ -76,27 +76,27 @@ async def test_it_waits_for_all_that_tasks_wait_for() -> None:
 
 
 async def test_its_end_is_told() -> None:
-    bell, ends = Bell(loop=asyncio.get_running_loop()), asyncio.Event()
+    ringer, ends = bell(asyncio.get_running_loop()), asyncio.Event()
 
     async def told() -> None:
-        await bell
+        await ringer
 
     story(told(), ends.set)
     assert not ends.is_set()
-    bell.ring()
+    ringer.ring()
 
     assert ends.is_set()
 
 
 async def test_what_it_raises_is_logged_and_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    bell, ends = Bell(loop=asyncio.get_running_loop()), asyncio.Event()
+    ringer, ends = bell(asyncio.get_running_loop()), asyncio.Event()
 
     async def told() -> None:
-        await bell
+        await ringer
         raise ValueError("no")
 
     running = story(told(), ends.set)
-    bell.ring()
+    ringer.ring()
 
     assert (True, True) == (running.over, ends.is_set())
     assert "request req_1 failed" in caplog.text
@@ -107,7 +107,7 @@ async def test_the_end_of_a_cancelled_one_is_not_told() -> None:
     ends = asyncio.Event()
 
     async def told() -> None:
-        await Bell(loop=asyncio.get_running_loop())
+        await bell(asyncio.get_running_loop())
 
     running = story(told(), ends.set)
     running.cancel()
@@ -116,7 +116,7 @@ async def test_the_end_of_a_cancelled_one_is_not_told() -> None:
 
 
 async def test_it_is_cancelled_where_it_waits_for_a_bell() -> None:
-    first, second, seen = Bell(loop=asyncio.get_running_loop()), Bell(loop=asyncio.get_running_loop()), []
+    first, second, seen = bell(asyncio.get_running_loop()), bell(asyncio.get_running_loop()), []
 
     async def told() -> None:
         try:

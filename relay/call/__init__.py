@@ -45,9 +45,13 @@ def admit(relay: Relay, account: Account) -> None:
 
     Raises Unauthorized, or BadRequest for two credentials that differ or an unknown wish.
     """
-    arrival = account.arrival
-    account.key = authenticate(relay.keyring, asking.credential(arrival.head.credentials), arrival.at / 1e6)
-    account.keep = asking.keep(relay.bodies, account.key, arrival.head)
+    head = account.head
+    if head.credential is None:
+        raise asking.ambiguous()
+    account.key = key = authenticate(relay.keyring, head.credential, account.at / 1e6)
+    account.keep = key.log or relay.bodies
+    if head.log is not None:
+        account.keep = asking.less(account.keep, head.log)
 
 
 async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None:
@@ -56,11 +60,9 @@ async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None
     Cancel it when the client leaves: the upstream's connection closes at once, and the record says so.
     """
     delivery: Delivery | None = None
-    arrival = account.arrival
-    account.ready_at = time.perf_counter_ns()
     try:
         # what do you want?
-        account.ask = ask = asking.read(arrival.head, body, relay.max_body)
+        account.ask = ask = asking.read(account.head, body, relay.max_body)
         model = ask.model or asking.default(relay.routes.default_model)
         # who can serve it, and may you ask for it?
         key = account.key
@@ -70,14 +72,17 @@ async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None
             account.rate = relay.rates.get(f"{target.upstream}/{target.model}")
         # may you spend it?
         if key is not None:
-            account.lease = relay.counters.admit(key, arrival.at / 1e6)
+            account.lease = relay.counters.admit(key, account.at / 1e6)
         # here it is
         account.asked_at = time.perf_counter_ns()
-        opened = await open_first(plan, arrival, ask, relay.upstreams, account.tries)
+        opened = await open_first(plan, account.head, ask, relay.upstreams, account.tries)
         account.edits = opened.edited.names
         named = model if plan.alias.response_model == "alias" else None
         delivery = deliver(account, opened, sink, named, relay.heartbeat)
-        await opened.reply.pump(delivery.take, delivery.drained)
+        if opened.reply.whole is None:
+            await opened.reply.pump(delivery.take, delivery.drained)
+        else:
+            delivery.take(opened.reply.whole, True)
         if delivery.fault is not None:
             await delivery.drained()  # raises it
     except RelayError as fault:
@@ -102,11 +107,10 @@ def end(account: Account, delivery: Delivery | None, fault: RelayError, sink: Si
 
 def refuse(account: Account, fault: RelayError, sink: Sink) -> None:
     """Answer with an error of the relay's own, and record it first."""
-    body = fault.body(account.arrival.id)
+    body = fault.body(account.id)
     account.status = fault.status
     account.content_type = "application/json"
     account.sends(body)
     account.settle(outcome_of(fault), fault.message)
     told = account.marks() + lines([(b"content-type", b"application/json"), *fault.headers()])
-    sink.start(fault.status, told, len(body))
-    sink.end(body)
+    sink.answer(fault.status, told, body)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from relay import pricing, redaction
-from relay.ask import Arrival, Ask
+from relay.ask import Ask, Head, new_id
 from relay.counters import FREE, Lease
 from relay.exchange import Lines, lines
 from relay.journal import Journal
@@ -27,32 +27,65 @@ _ERROR = 400  # the first status of an error
 
 
 class Account:
-    """One request's. Times are nanoseconds of the performance counter; 0 means not yet."""
+    """One request's, from the moment that its head is in.
 
-    key: Key | None = None
-    keep: Keep = "none"
-    ask: Ask | None = None
-    target: Target | None = None
-    edits: tuple[str, ...] = ()
-    rate: Rate | None = None
-    lease: Lease = FREE
-    usage: Usage | None = None
-    cost: int | None = None  # in nano-dollars, rounded up; known once it is settled, if price and usage are
-    status: int = 499  # of a client that left before it saw one
-    content_type: str | None = None
-    kept: int = 0
-    bytes_out: int = 0
-    ready_at: int = 0  # the request was wholly read
-    asked_at: int = 0  # the upstream was asked
-    first_at: int = 0  # the first byte of the answer's body went out
-    last_at: int = 0  # the answer's last byte came
-    settled: bool = False
+    `at` is in microseconds since 1970. All other times are nanoseconds of the performance counter; 0 means not yet.
+    """
 
-    def __init__(self, arrival: Arrival, journal: Journal) -> None:
-        self.arrival = arrival
+    __slots__ = (
+        "ask",
+        "asked_at",
+        "at",
+        "began",
+        "bytes_out",
+        "content_type",
+        "cost",
+        "edits",
+        "first_at",
+        "head",
+        "id",
+        "journal",
+        "keep",
+        "kept",
+        "key",
+        "last_at",
+        "lease",
+        "rate",
+        "ready_at",
+        "response",
+        "settled",
+        "status",
+        "target",
+        "tries",
+        "usage",
+    )  # fmt: skip
+
+    def __init__(self, head: Head, journal: Journal) -> None:
+        self.at = at = time.time_ns() // 1000
+        self.began = time.perf_counter_ns()
+        self.id = new_id(at)
+        self.head = head
         self.journal = journal
+        self.key: Key | None = None
+        self.keep: Keep = "none"
+        self.ask: Ask | None = None
+        self.target: Target | None = None
+        self.edits: tuple[str, ...] = ()
+        self.rate: Rate | None = None
+        self.lease: Lease = FREE
         self.tries: list[Try] = []
+        self.usage: Usage | None = None
+        self.cost: int | None = None  # in nano-dollars, rounded up; known once it is settled, if price and usage are
+        self.status = 499  # of a client that left before it saw one
+        self.content_type: str | None = None
         self.response: list[bytes] = []
+        self.kept = 0
+        self.bytes_out = 0
+        self.ready_at = 0  # the request was wholly read; 0 also where that was when its head was
+        self.asked_at = 0  # the upstream was asked
+        self.first_at = 0  # the first byte of the answer's body went out
+        self.last_at = 0  # the answer's last byte came
+        self.settled = False
 
     def sends(self, piece: bytes) -> None:
         """Note a piece of the answer's body that is about to go to the client."""
@@ -67,7 +100,7 @@ class Account:
         """The relay's own response headers, as far as they are known by now."""
         target = self.target
         served = b"" if target is None else _served(target.upstream, target.model, len(self.tries))
-        return b"x-relay-id: %b\r\n%b" % (self.arrival.id.encode(), served)
+        return b"x-relay-id: %b\r\n%b" % (self.id.encode(), served)
 
     def settle(self, outcome: Outcome, error: str | None = None) -> None:
         """Give the lease back and write the record, once; later calls do nothing."""
@@ -85,15 +118,15 @@ class Account:
             self.journal.append(record, *self._bodies())
 
     def _record(self, outcome: Outcome, error: str | None) -> Record:
-        arrival, ask, used = self.arrival, self.ask or _UNREAD, self.usage or _NO_USAGE
-        head, target = arrival.head, self.target or _NOWHERE
-        now, began, first = time.perf_counter_ns(), arrival.began, self.first_at
+        head, ask, used = self.head, self.ask or _UNREAD, self.usage or _NO_USAGE
+        key, target = self.key, self.target or _NOWHERE
+        now, began, first = time.perf_counter_ns(), self.began, self.first_at
         # what passed here: before the upstream was asked, and after its last byte came
         waited = (self.asked_at or now) - (self.ready_at or began) + (now - (self.last_at or now))
         return Record(  # in the order of its fields: by their names it would take eight times as long
-            arrival.id,
-            arrival.at,
-            self.key.name if self.key else None,
+            self.id,
+            self.at,
+            key.name if key else None,
             ask.model,
             target.upstream or None,
             target.model or None,

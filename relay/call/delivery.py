@@ -143,8 +143,7 @@ class Whole(msgspec.Struct, eq=False):
         told = account.marks() + self.told
         if account.cost is not None:
             told += b"x-relay-cost: %b\r\n" % f"{account.cost / 10**9:.9f}".rstrip("0").rstrip(".").encode()
-        self.sink.start(status, told, len(body))
-        self.sink.end(body)
+        self.sink.answer(status, told, body)
 
     def _pass(self, piece: bytes, last: bool) -> bool:
         account = self.account
@@ -261,7 +260,7 @@ class Stream:
             self.fault = fault
             return False
         if not any(map(sse.data, sse.events(out))):
-            if last and self._account.arrival.head.endpoint.finishes:
+            if last and self._account.head.endpoint.finishes:
                 self.fault = self._too_early()
             if self.fault is not None or not last:
                 self._early = out  # comments alone promise nothing: a real error may still follow
@@ -275,7 +274,7 @@ class Stream:
 
     def _send(self, out: bytes, last: bool) -> bool:
         account, meter = self._account, self._meter
-        if last and not (meter.done or meter.finished or meter.errored) and account.arrival.head.endpoint.finishes:
+        if last and not (meter.done or meter.finished or meter.errored) and account.head.endpoint.finishes:
             self._cut("incomplete", self._too_early(), out)
             return False
         if out:
@@ -299,7 +298,7 @@ class Stream:
 
     def _cut(self, outcome: Outcome, fault: RelayError, out: bytes = b"") -> None:
         """The one error event that a cut stream ends in, and the end."""
-        out += sse.event(fault.body(self._account.arrival.id))
+        out += sse.event(fault.body(self._account.id))
         self._account.sends(out)
         self._account.settle(outcome, fault.message)
         self._sink.end(out)

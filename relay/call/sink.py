@@ -17,6 +17,9 @@ class Sink(Protocol):
     def gone(self) -> bool:
         """The client has left."""
 
+    def answer(self, status: int, told: Lines, body: bytes) -> None:
+        """Send a whole answer: `start` and `end` in one."""
+
     def start(self, status: int, told: Lines, length: int | None) -> None:
         """Set the head: what it tells but for the framing. `length` of the body in bytes, None when it is not known."""
 

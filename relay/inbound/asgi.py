@@ -6,12 +6,13 @@ always the answer, until `drained` has sent it. That makes the server's own back
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from relay import call
-from relay.ask import arrive, read_head
+from relay.ask import read_head
 from relay.call.account import Account
 from relay.call.sink import BODILESS, LOOKS, PING, Sink
 from relay.endpoints import TEXT, Endpoint, match
@@ -49,6 +50,11 @@ class AsgiSink:
         self._quiet = 0  # looks since something was written
         self._over = False
         self.gone = False
+
+    def answer(self, status: int, told: Lines, body: bytes) -> None:
+        """See Sink."""
+        self.start(status, told, len(body))
+        self.end(body)
 
     def start(self, status: int, told: Lines, length: int | None) -> None:
         """See Sink."""
@@ -108,11 +114,12 @@ async def serve(
     head = read_head(*found, scope.get("query_string", b""), said, peer)
     outward = AsgiSink(send)
     sink: Sink = TextSink(outward, events=_wants_events(said)) if endpoint is TEXT else outward
-    account = Account(arrive(head), relay.journal)
+    account = Account(head, relay.journal)
     try:
         call.admit(relay, account)
-        guard.check_arrival(head, scope["http_version"], relay.max_body)
+        guard.check_said(head, scope["http_version"], relay.max_body)
         body = await _body(receive, relay.max_body)
+        account.ready_at = time.perf_counter_ns()
         if endpoint is TEXT:
             body = question(relay, account, body)
     except RelayError as fault:
@@ -155,7 +162,7 @@ async def _serve(relay: call.Relay, account: Account, body: bytes, sink: Sink, o
     try:
         await call.serve(relay, account, body, sink)
     except Exception:
-        log.exception("request %s failed", account.arrival.id)
+        log.exception("request %s failed", account.id)
     await outward.drained()
 
 

@@ -24,7 +24,7 @@ def check_head(url: bytes, headers: Sequence[Header]) -> None:
         raise HeadTooLarge(TOO_LARGE)
 
 
-def check_arrival(head: Head, version: str, limit: int) -> None:
+def check_said(head: Head, version: str, limit: int) -> None:
     """What can be said before the body comes. Raises BadRequest, UnsupportedMedia, BodyTooLarge."""
     check_hosts(head.hosts, version)
     if head.encoding not in _ENCODINGS:

@@ -82,7 +82,7 @@ class RelayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        fresh = not self._in_message and not self._busy()
+        fresh = not self._in_message and (self.cycle is None or self.cycle.response_complete)
         if fresh and (body := self._repeat.body(data)) is not None:
             self._serve_again(body)
             return

@@ -21,9 +21,9 @@ def question(relay: call.Relay, account: Account, body: bytes) -> bytes:
 
     Raises BadRequest, UnsupportedMedia, BodyTooLarge.
     """
-    head = account.arrival.head
+    head = account.head
     body = asking.plain(body, head, relay.max_body) or b"{}"
-    account.arrival = replace(account.arrival, head=replace(head, encoding=b""))  # decoded once is enough
+    account.head = replace(head, encoding=b"")  # decoded once is enough
     fields = splice.read(body)
     changes = {"stream": b"true"}
     if "messages" not in fields:
@@ -61,6 +61,10 @@ class TextSink:
     def gone(self) -> bool:
         """See Sink."""
         return self._outward.gone
+
+    def answer(self, status: int, told: Lines, body: bytes) -> None:
+        """See Sink."""
+        self._outward.answer(status, told, body)
 
     def start(self, status: int, told: Lines, length: int | None) -> None:
         """See Sink."""

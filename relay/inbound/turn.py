@@ -6,6 +6,7 @@ shutdown takes `keep_alive` away.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -13,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from relay import call
-from relay.ask import Head, arrive
+from relay.ask import Head
 from relay.call.account import Account
 from relay.call.sink import BODILESS, LOOKS, PING
 from relay.errors import RelayError
@@ -67,7 +68,7 @@ class Turn:
 
     def begin(self, head: Head, chunks: bool, keep_alive: bool) -> None:
         """A request with this head has arrived. `chunks`: an answer of unknown length may go out in chunks."""
-        self._account = Account(arrive(head), self._relay.journal)
+        self._account = Account(head, self._relay.journal)
         self._chunks = chunks
         self.keep_alive = keep_alive
         self.response_complete = False
@@ -84,7 +85,7 @@ class Turn:
     @property
     def head(self) -> Head:
         """The request's."""
-        return self._account.arrival.head
+        return self._account.head
 
     @property
     def swallows(self) -> bool:
@@ -102,7 +103,7 @@ class Turn:
         try:
             call.admit(self._relay, self._account)
             if unseen is not None:
-                guard.check_arrival(self.head, unseen, self._relay.max_body)
+                guard.check_said(self.head, unseen, self._relay.max_body)
         except RelayError as fault:
             self.refuse(fault)
 
@@ -116,6 +117,7 @@ class Turn:
         """The body is whole: serve the request, and return the body."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
+        self._account.ready_at = time.perf_counter_ns()
         self.serve(body)
         return body
 
@@ -123,12 +125,12 @@ class Turn:
         """Serve the request, whose body this is."""
         account = self._account
         serving = call.serve(self._relay, account, body, self)
-        self._story = story = Story(account.arrival.id, serving, self._loop, self._ended)
+        self._story = story = Story(account.id, serving, self._loop, self._ended)
         story.go_on()
 
     def _ended(self) -> None:
         if not self.response_complete:
-            log.error("request %s ended without an answer", self._account.arrival.id)
+            log.error("request %s ended without an answer", self._account.id)
             self.abort()
 
     def refuse(self, fault: RelayError) -> None:
@@ -158,6 +160,18 @@ class Turn:
         """See Sink."""
         return self.disconnected
 
+    def answer(self, status: int, told: Lines, body: bytes) -> None:
+        """See Sink."""
+        if self.keep_alive and status not in BODILESS:
+            framing = b"content-length: %d\r\n\r\n" % len(body)
+            self.response_complete = True
+            if not self.disconnected:
+                self._transport.write(b"".join((STATUS_LINE[status], self._server(), told, framing, body)))
+            self._on_response()
+        else:
+            self.start(status, told, len(body))
+            self.end(body)
+
     def start(self, status: int, told: Lines, length: int | None) -> None:
         """See Sink."""
         if length is None or status in BODILESS:
@@ -167,10 +181,14 @@ class Turn:
             framing = b"content-length: %d\r\n" % length
         if not self.keep_alive:
             framing += b"connection: close\r\n"
-        if self._defaults is not self._state.default_headers:  # the server makes them anew for every second's date
+        self._head = b"%b%b%b%b\r\n" % (STATUS_LINE[status], self._server(), told, framing)
+
+    def _server(self) -> Lines:
+        """The server's own headers, which it makes anew for every second's date."""
+        if self._defaults is not self._state.default_headers:
             self._defaults = self._state.default_headers
             self._said = lines(self._defaults)
-        self._head = b"%b%b%b%b\r\n" % (STATUS_LINE[status], self._said, told, framing)
+        return self._said
 
     def _unmeasured(self, status: int) -> Lines:
         """The framing of an answer without a body, or whose length is not known."""
@@ -184,17 +202,18 @@ class Turn:
 
     def beat(self, period: float) -> None:
         """See Sink."""
-        self._loop.call_later(period / LOOKS, self._look, period / LOOKS, self._account.bytes_out, 0)
+        account = self._account
+        self._loop.call_later(period / LOOKS, self._look, account, period / LOOKS, account.bytes_out, 0)
 
-    def _look(self, pause: float, seen: int, quiet: int) -> None:
+    def _look(self, account: Account, pause: float, seen: int, quiet: int) -> None:
         """See whether anything was written since the last look; nothing is noted for it where pieces are written."""
-        if self.response_complete or self.disconnected:
+        if account is not self._account or self.response_complete or self.disconnected:
             return
-        quiet = quiet + 1 if self._account.bytes_out == seen else 0
+        quiet = quiet + 1 if account.bytes_out == seen else 0
         if quiet == LOOKS and not self._flow.write_paused:
             self.write(PING)
             quiet = 0
-        self._loop.call_later(pause, self._look, pause, self._account.bytes_out, quiet)
+        self._loop.call_later(pause, self._look, account, pause, account.bytes_out, quiet)
 
     def write(self, piece: bytes) -> bool:
         """See Sink."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from relay.ask import FORWARDED, Arrival, Ask, Head
+from relay.ask import FORWARDED, Ask, Head
 from relay.edits import Edited, edit
-from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamOff
+from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamFault, UpstreamOff
 from relay.exchange import Drained, Engine, Header, Reply, Request, Take
 from relay.record import Try
 from relay.routing import Plan, Target
@@ -20,6 +20,7 @@ from relay.routing import Plan, Target
 _REFUSED_KEY = frozenset({401, 403})
 _BAD_REQUEST = 400
 _REDIRECTS = range(300, 400)
+_NOT_PASSED = _REFUSED_KEY.union(_REDIRECTS)
 _USAGE_OPTION = (b"stream_options", b"include_usage")
 
 
@@ -49,14 +50,12 @@ class Opened(msgspec.Struct, frozen=True):
     edited: Edited
 
 
-async def open_first(
-    plan: Plan, arrival: Arrival, ask: Ask, upstreams: Mapping[str, Upstream], tries: list[Try]
-) -> Opened:
+async def open_first(plan: Plan, head: Head, ask: Ask, upstreams: Mapping[str, Upstream], tries: list[Try]) -> Opened:
     """Ask the plan's target, and return its answer once the head is in. Every try is added to `tries`.
 
     Raises UpstreamError, UpstreamAuthFailed, UpstreamTimeout, Overloaded, BadRequest.
     """
-    target, head = plan.targets[0], arrival.head
+    target = plan.targets[0]
     upstream = upstreams.get(target.upstream)
     if upstream is None:
         raise UpstreamOff(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
@@ -99,15 +98,19 @@ async def _try(upstream: Upstream, target: Target, request: Request, body: bytes
         raise
     status = reply.status
     tries.append(Try(upstream.name, target.model, status, None, reply.reused, reply.connect_ms, _since(began)))
-    if status in _REFUSED_KEY:
+    if status in _NOT_PASSED:
         reply.abort()
-        raise UpstreamAuthFailed(
-            f"Upstream {upstream.name!r} refused the relay's own credential; its `api_key` has to be looked at."
-        )
-    if status in _REDIRECTS:
-        reply.abort()
-        raise UpstreamError(f"Upstream {upstream.name!r} answered with a redirect, which is not followed.")
+        raise _not_passed(upstream.name, status)
     return reply
+
+
+def _not_passed(upstream: str, status: int) -> UpstreamFault:
+    """What the caller is told instead of that answer."""
+    if status in _REDIRECTS:
+        return UpstreamError(f"Upstream {upstream!r} answered with a redirect, which is not followed.")
+    return UpstreamAuthFailed(
+        f"Upstream {upstream!r} refused the relay's own credential; its `api_key` has to be looked at."
+    )
 
 
 def _since(began: int) -> float:
@@ -138,11 +141,11 @@ class Gathered:
         self.headers = reply.headers
         self.reused = reply.reused
         self.connect_ms = reply.connect_ms
-        self._body = body
+        self.whole = body
 
     async def pump(self, take: Take, drained: Drained) -> None:  # noqa: ARG002  # one piece needs no waiting
         """See relay.exchange.Reply."""
-        take(self._body, True)
+        take(self.whole, True)
 
     def abort(self) -> None:
         """See relay.exchange.Reply: there is nothing to close."""

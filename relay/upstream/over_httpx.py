@@ -122,6 +122,7 @@ class HttpxReply:
         self.headers = tuple((name.lower(), value) for name, value in response.headers.raw)
         self.reused = course.sent_at is not None and course.stream is None
         self.connect_ms = course.connect_ms
+        self.whole = None
         self._response: httpx.Response | None = response
         self._course = course
         self._tasks = tasks

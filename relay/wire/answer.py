@@ -36,8 +36,7 @@ class Answer(msgspec.Struct):
         if connection is not None:
             await connection.pump(take, drained)
         elif self.whole is not None:
-            whole, self.whole = self.whole, None
-            take(whole, True)
+            take(self.whole, True)
 
     def abort(self) -> None:
         """See relay.exchange.Reply."""

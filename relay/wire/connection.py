@@ -16,7 +16,7 @@ import httptools
 from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
 from relay.exchange import Drained, Header, Take, Timeouts
 from relay.repeat import Repeat
-from relay.story import Bell
+from relay.story import Bell, bell
 from relay.wire.answer import Answer, chunk
 
 _HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
             else:
                 await self._upload(head, body)
             if not self._head and self._fault is None:
-                self._bell = Bell(loop=self._loop)
+                self._bell = bell(self._loop)
                 whole: Answer | None = await self._bell
                 if whole is not None:
                     return whole
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
                     self._resume()
                 else:
                     self._resume()
-                    self._bell = Bell(loop=self._loop)
+                    self._bell = bell(self._loop)
                     await self._bell
         except BaseException:
             self.abort()
@@ -220,9 +220,9 @@ class Connection(asyncio.Protocol):
         self._uploaded = True
 
     def _wake(self) -> None:
-        bell, self._bell = self._bell, None
-        if bell is not None:
-            bell.ring()
+        waiting, self._bell = self._bell, None
+        if waiting is not None:
+            waiting.ring()
 
     # --- receiving
 
@@ -241,11 +241,11 @@ class Connection(asyncio.Protocol):
                     self._wake()
                 return
         elif self._clean and self._uploaded and (body := self._repeat.body(data)) is not None:
-            bell, self._bell = self._bell, None
+            waiting, self._bell = self._bell, None
             answer = Answer(None, *self._repeat.known, self.reused, None if self.reused else self.connect_ms, body)
             self._finish(reusable=True)
-            if bell is not None:
-                bell.ring(answer)
+            if waiting is not None:
+                waiting.ring(answer)
             return
         self._stirred = True
         self._parse(data)

@@ -13,7 +13,7 @@ from relay.pricing import Rate
 from relay.record import BODY_KEPT, Entry, Keep
 from relay.routing import Target
 from relay.usage import Usage
-from tests.requests import account, arrival, ask
+from tests.requests import account, ask, begun
 
 RATE = Rate(150_000, 600_000, 75_000)
 BODY = b'{"model":"fast","messages":[{"role":"user","content":"hello"}]}'
@@ -52,7 +52,7 @@ def test_a_request_that_came_to_nothing(tmp_path: Path) -> None:
 
 def test_a_request_that_was_answered(tmp_path: Path) -> None:
     key = Key(id="k", name="ci", digest=b"")
-    head = arrival((b"x-relay-tags", b"a,b"), (b"user-agent", b"curl"))
+    head = begun((b"x-relay-tags", b"a,b"), (b"user-agent", b"curl"))
     noted = account(Journal(tmp_path), head, key=key, keep="full")
     noted.ask = ask(BODY)
     noted.target, noted.rate, noted.edits = Target("up", "real"), RATE, ("model",)
@@ -79,7 +79,7 @@ def test_a_request_that_was_answered(tmp_path: Path) -> None:
 
 def test_time_spent_at_the_upstream_is_no_overhead(tmp_path: Path) -> None:
     noted = account(Journal(tmp_path))
-    began = noted.arrival.began
+    began = noted.began
     noted.ready_at, noted.asked_at, noted.last_at = began, began + 2_000_000, began + 10**15
 
     noted.settle("ok")
@@ -159,7 +159,7 @@ def test_the_marks_grow_with_what_is_known(tmp_path: Path) -> None:
     before = noted.marks()
     noted.target = Target("up", "real")
 
-    assert b"x-relay-id: %b\r\n" % noted.arrival.id.encode() == before
+    assert b"x-relay-id: %b\r\n" % noted.id.encode() == before
     assert before + b"x-relay-upstream: up\r\nx-relay-model: real\r\nx-relay-attempts: 0\r\n" == noted.marks()
 
 

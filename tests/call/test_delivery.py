@@ -20,7 +20,7 @@ from relay.pricing import Rate
 from relay.record import Record
 from relay.routing import Target
 from relay.upstream.door import Opened
-from tests.requests import CHAT, EMBEDDINGS, RESPONSES, account, arrival, ask
+from tests.requests import CHAT, EMBEDDINGS, RESPONSES, account, ask, begun
 from tests.sink import KeptSink
 
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -36,6 +36,7 @@ class Answer:
     headers: tuple[Header, ...]
     reused: bool = False
     connect_ms: float | None = None
+    whole: bytes | None = None
 
     async def pump(self, take: Take, drained: Drained) -> None:
         raise NotImplementedError
@@ -60,7 +61,7 @@ class World:
         self.journal = Journal(folder)
         self.recorded_at_end: list[Record] = []
         self.sink = KeptSink(on_end=lambda: self.recorded_at_end.extend(self.records()))
-        self.account = account(self.journal, arrival(endpoint=endpoint), keep="full", target=TARGET, rate=rate)
+        self.account = account(self.journal, begun(endpoint=endpoint), keep="full", target=TARGET, rate=rate)
         self.account.ask = ask(b'{"model":"fast"}')
         opened = Opened(Answer(status, headers), TARGET, Edited(b"", (), asks_usage))
         self.delivery: Delivery = deliver(self.account, opened, self.sink, alias)
@@ -151,7 +152,7 @@ def test_every_end_of_a_stream(tmp_path: Path, case: str) -> None:
         assert own.startswith(b'data: {"error":')
         assert own.endswith(b"}\n\n")
         assert 1 == own.count(b"data:")
-        assert world.account.arrival.id in json.loads(own[6:])["error"]["message"]
+        assert world.account.id in json.loads(own[6:])["error"]["message"]
     assert breaks == bool(own)
     assert world.sink.ended
     (record,) = world.records()
@@ -191,7 +192,7 @@ def test_the_head_of_a_stream(tmp_path: Path) -> None:
     world.play([FIRST + DONE])
 
     expected = {
-        b"x-relay-id": world.account.arrival.id.encode(),
+        b"x-relay-id": world.account.id.encode(),
         b"x-relay-upstream": b"up",
         b"x-relay-model": b"real",
         b"x-relay-attempts": b"0",

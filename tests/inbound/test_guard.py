@@ -10,13 +10,13 @@ from relay.inbound.guard import (
     HEAD_BYTES,
     HEAD_LINES,
     HEAD_SECONDS,
-    check_arrival,
     check_head,
     check_length,
+    check_said,
     late_body,
     late_head,
 )
-from tests.requests import arrival
+from tests.requests import begun
 
 HOST: Header = (b"host", b"relay")
 LIMIT = 1000
@@ -70,10 +70,10 @@ def test_what_a_head_says_of_its_request(case: str) -> None:
     version, headers, refusal = ARRIVALS[case]
 
     if refusal is None:
-        check_arrival(arrival(*headers).head, version, LIMIT)
+        check_said(begun(*headers), version, LIMIT)
     else:
         with pytest.raises(refusal):
-            check_arrival(arrival(*headers).head, version, LIMIT)
+            check_said(begun(*headers), version, LIMIT)
 
 
 def test_the_limit_is_told() -> None:

@@ -19,7 +19,7 @@ from relay.inbound.text import TextSink, question
 from relay.journal import Journal
 from relay.keys import Key, Keyring
 from relay.routing import Alias, Routes, Target
-from tests.requests import arrival
+from tests.requests import begun
 from tests.sink import KeptSink
 
 ROUTES = (
@@ -45,7 +45,7 @@ def asked(
         bodies="none",
         max_body=LIMIT,
     )
-    account = Account(arrival(*headers, endpoint=TEXT), relay.journal)
+    account = Account(begun(*headers, endpoint=TEXT), relay.journal)
     account.key = Key(id="k", name="k", digest=b"", models=models)
     return account, question(relay, account, body)
 
@@ -86,7 +86,7 @@ def test_the_model_of_a_question_that_names_none(
 def test_a_question_can_be_encoded(tmp_path: Path) -> None:
     account, body = asked(tmp_path, gzip.compress(b'{"model":"smart"}'), (b"content-encoding", b"gzip"))
 
-    assert "smart" == read(account.arrival.head, body, LIMIT).model
+    assert "smart" == read(account.head, body, LIMIT).model
 
 
 @pytest.mark.parametrize("body", [b"hello", b"[]", b'"Hello"', b'{"Model":"a"}', b"\xff"])
@@ -131,7 +131,7 @@ SAID: dict[str, tuple[bytes, bytes, bytes]] = {
 }  # fmt: skip
 
 
-def begun(*, events: bool) -> tuple[KeptSink, TextSink]:
+def writing(*, events: bool) -> tuple[KeptSink, TextSink]:
     outward = KeptSink()
     sink = TextSink(outward, events=events)
     sink.start(200, b"x-relay-id: 1\r\ncontent-type: text/event-stream\r\n", None)
@@ -142,7 +142,7 @@ def begun(*, events: bool) -> tuple[KeptSink, TextSink]:
 def test_what_is_said(case: str) -> None:
     events, plain, shown = SAID[case]
     for as_events, expected in ((False, plain), (True, shown)):
-        outward, sink = begun(events=as_events)
+        outward, sink = writing(events=as_events)
 
         sink.write(events)
         sink.end(DONE)
@@ -151,7 +151,7 @@ def test_what_is_said(case: str) -> None:
 
 
 def test_the_last_words_come_with_the_end() -> None:
-    outward, sink = begun(events=False)
+    outward, sink = writing(events=False)
 
     sink.end(chunk("bye") + DONE)
 
@@ -159,7 +159,7 @@ def test_the_last_words_come_with_the_end() -> None:
 
 
 def test_an_error_breaks_plain_text_off() -> None:
-    outward, sink = begun(events=False)
+    outward, sink = writing(events=False)
     sink.write(chunk("Hi"))
 
     sink.end(b'data: {"error":%s}\n\n' % FAULT)
@@ -169,7 +169,7 @@ def test_an_error_breaks_plain_text_off() -> None:
 
 @pytest.mark.parametrize("error", [FAULT, b'"no"', b"9" * 5000, b'{\ndata: "message":\ndata: "no"}'])
 def test_an_error_is_an_event_among_events(error: bytes) -> None:
-    outward, sink = begun(events=True)
+    outward, sink = writing(events=True)
 
     sink.end(b'data: {"error":%s}\n\n' % error)
 
@@ -179,7 +179,7 @@ def test_an_error_is_an_event_among_events(error: bytes) -> None:
 
 @pytest.mark.parametrize(("events", "kind"), [(False, b"text/plain"), (True, b"text/event-stream")])
 def test_the_head_is_that_of_words(events: bool, kind: bytes) -> None:
-    outward, _ = begun(events=events)
+    outward, _ = writing(events=events)
 
     assert (200, None) == (outward.status, outward.length)
     assert [(b"content-type", kind + b"; charset=utf-8"), (b"x-relay-id", b"1")] == outward.headers
@@ -203,7 +203,7 @@ def test_what_is_no_stream_passes_as_it_is(status: int, length: int | None, kind
 
 
 def test_the_client_behind_it_is_seen_through() -> None:
-    outward, sink = begun(events=False)
+    outward, sink = writing(events=False)
     outward.slow = True
 
     assert not sink.write(DONE)

@@ -35,6 +35,7 @@ class Played:
     headers: tuple[Header, ...] = ((b"content-type", b"application/json"),)
     reused: bool = True
     connect_ms: float | None = None
+    whole: bytes | None = None
     aborted: bool = False
 
     async def pump(self, take: Take, drained: Drained) -> None:
@@ -82,12 +83,12 @@ async def opened(
     **fields: Any,
 ) -> Opened:
     """What comes through the door for a chat with these fields."""
-    arrival = asking.arrive(asking.read_head(endpoints.ENDPOINTS[0], None, query, headers))
-    ask = asking.read(arrival.head, json.dumps({"model": "fast", **fields}).encode(), 10_000)
+    head = asking.read_head(endpoints.ENDPOINTS[0], None, query, headers)
+    ask = asking.read(head, json.dumps({"model": "fast", **fields}).encode(), 10_000)
     target = Target("up", "gpt")
     upstreams = {"up": upstream or Upstream("up", player, own)}
     plan = Plan(Alias("fast", (target,)), (target,))
-    return await open_first(plan, arrival, ask, upstreams, [] if tries is None else tries)
+    return await open_first(plan, head, ask, upstreams, [] if tries is None else tries)
 
 
 async def test_an_answer_comes_through_with_the_edited_body_and_a_try() -> None:
@@ -177,11 +178,11 @@ async def test_a_stream_option_that_is_no_object_never_leaves() -> None:
 
 
 async def test_an_upstream_that_is_switched_off() -> None:
-    arrival = asking.arrive(asking.read_head(endpoints.ENDPOINTS[0], None, b"", ()))
+    head = asking.read_head(endpoints.ENDPOINTS[0], None, b"", ())
     target = Target("gone", "gpt")
     plan = Plan(Alias("fast", (target,)), (target,))
     with pytest.raises(UpstreamOff, match=r"^Upstream 'gone' is switched off"):
-        await open_first(plan, arrival, asking.read(arrival.head, b"{}", 100), {}, [])
+        await open_first(plan, head, asking.read(head, b"{}", 100), {}, [])
 
 
 @pytest.mark.parametrize(

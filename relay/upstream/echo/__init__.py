@@ -34,6 +34,7 @@ class EchoReply:
     pieces: Iterator[bytes]
     reused: bool = False
     connect_ms: float | None = None
+    whole: bytes | None = None
     aborted: bool = False
 
     async def pump(self, take: Take, drained: Drained) -> None:
