@@ -25,7 +25,7 @@ class Edited(msgspec.Struct, frozen=True):
     asks_usage: bool
 
 
-def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, *, may_ask_usage: bool) -> Edited:
+def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, may_ask_usage: bool) -> Edited:
     """The body for `target`. Raises BadRequest when `stream_options` is not an object."""
     body, fields = ask.body, ask.fields
     changes: dict[str, bytes] = {}

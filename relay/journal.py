@@ -48,8 +48,14 @@ class Journal:
 
     def append(self, record: Record, request: bytes | None = None, response: bytes | None = None) -> None:
         """Write one frame. Never raises: what cannot be written is counted in `lost`, and `alarm` says why."""
+        line = written(record)
         try:
-            size, done = self._write(written(record), request, response)
+            if request is None and response is None:
+                checked = _LENGTHS.pack(len(line), _NONE, _NONE) + line
+                frame = _CRC.pack(crc32(checked)) + checked
+                size, done = len(frame), os.write(self._file, frame)
+            else:
+                size, done = self._write(line, request, response)
         except OSError as fault:
             self._failed(fault.strerror)
             return
@@ -71,11 +77,7 @@ class Journal:
             self._file = -1
 
     def _write(self, record: bytes, request: bytes | None, response: bytes | None) -> tuple[int, int]:
-        """The size of the frame, and how much of it was written."""
-        if request is None and response is None:
-            checked = _LENGTHS.pack(len(record), _NONE, _NONE) + record
-            frame = _CRC.pack(crc32(checked)) + checked
-            return len(frame), os.write(self._file, frame)
+        """The size of the frame of a record with bodies, and how much of it was written."""
         sent, got = _kept(request), _kept(response)
         lengths = len(record), _NONE if request is None else len(sent), _NONE if response is None else len(got)
         checked = _LENGTHS.pack(*lengths) + record

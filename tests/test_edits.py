@@ -27,7 +27,7 @@ MODELS = {
 def test_the_model(case: str) -> None:
     body, expected, names = MODELS[case]
 
-    edited = edit(ask(body), CHAT, ALIAS, UP, may_ask_usage=True)
+    edited = edit(ask(body), CHAT, ALIAS, UP, True)
 
     assert (expected, names, False) == (edited.body, edited.names, edited.asks_usage)
 
@@ -35,13 +35,13 @@ def test_the_model(case: str) -> None:
 def test_a_body_with_nothing_to_change_is_the_same_object() -> None:
     asked = ask(b'{"model":"real"}')
 
-    assert asked.body is edit(asked, CHAT, ALIAS, UP, may_ask_usage=True).body
+    assert asked.body is edit(asked, CHAT, ALIAS, UP, True).body
 
 
 def test_a_model_of_any_spelling_is_written_as_json() -> None:
     target = Target("up", 'a"\\你')
 
-    edited = edit(ask(b'{"model":"fast"}'), CHAT, ALIAS, target, may_ask_usage=True)
+    edited = edit(ask(b'{"model":"fast"}'), CHAT, ALIAS, target, True)
 
     assert {"model": 'a"\\你'} == json.loads(edited.body)
 
@@ -71,14 +71,14 @@ USAGE: dict[str, tuple[bytes, Endpoint, bytes | None]] = {
 def test_usage_is_asked_for(case: str) -> None:
     body, endpoint, expected = USAGE[case]
 
-    edited = edit(ask(body, endpoint), endpoint, ALIAS, UP, may_ask_usage=True)
+    edited = edit(ask(body, endpoint), endpoint, ALIAS, UP, True)
 
     assert (expected or body, expected is not None) == (edited.body, edited.asks_usage)
     assert (() if expected is None else ("stream_options",)) == edited.names
 
 
 def test_usage_is_not_asked_of_who_refuses_it() -> None:
-    edited = edit(ask(STREAM % b""), CHAT, ALIAS, UP, may_ask_usage=False)
+    edited = edit(ask(STREAM % b""), CHAT, ALIAS, UP, False)
 
     assert (STREAM % b"", (), False) == (edited.body, edited.names, edited.asks_usage)
 
@@ -86,7 +86,7 @@ def test_usage_is_not_asked_of_who_refuses_it() -> None:
 @pytest.mark.parametrize("options", [b"1", b'"a"', b"[]", b"true", b'{"include_usage":1}', b'{"include_usage":"yes"}'])
 def test_options_that_are_none_are_refused(options: bytes) -> None:
     with pytest.raises(BadRequest) as refused:
-        edit(ask(STREAM % (OPTIONS + options)), CHAT, ALIAS, UP, may_ask_usage=True)
+        edit(ask(STREAM % (OPTIONS + options)), CHAT, ALIAS, UP, True)
 
     assert (refused.value.param or "") in {"stream_options", "include_usage"}
 
@@ -108,7 +108,7 @@ PARAMETERS = {
 def test_parameters_of_the_alias(case: str) -> None:
     forced, default, body, expected = PARAMETERS[case]
 
-    edited = edit(ask(body), CHAT, Alias("real", (UP,), forced, default), UP, may_ask_usage=True)
+    edited = edit(ask(body), CHAT, Alias("real", (UP,), forced, default), UP, True)
 
     assert expected == edited.body
 

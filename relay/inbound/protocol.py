@@ -111,9 +111,8 @@ class RelayProtocol(HttpToolsProtocol):
         """Serve a request whose head is known: all that was asked of the head is asked again, save what it says."""
         turn = self.cycle = self._turn
         turn.begin(self._repeat.known, True, True)
-        turn.admit(None)
-        if turn.response_complete:
-            return  # it was refused
+        if not turn.admit():
+            return
         if len(body) > self._relay.max_body:
             self._refuse(guard.too_long(self._relay.max_body))
         else:
@@ -195,8 +194,7 @@ class RelayProtocol(HttpToolsProtocol):
         alive = version == "1.1" and self.parser.should_keep_alive()
         turn = self.cycle = self._turn  # the cycle is what uvicorn's pipelining and shutdown look at
         turn.begin(head, version == "1.1", alive)
-        turn.admit(version)
-        if head.expects and not turn.response_complete:
+        if turn.admit(version) and head.expects:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _enter_asgi(self) -> None:
@@ -226,10 +224,8 @@ class RelayProtocol(HttpToolsProtocol):
             self._whole = body if plain else None
 
     def _on_turn_complete(self) -> None:
-        if self._in_message or self._deaf or not self._turn.keep_alive:
+        if self._in_message or self._deaf or self.pipeline or not self._turn.keep_alive:
             self._end_after_turn()
-        elif self.pipeline:
-            self.on_response_complete()
         else:
             self._rest()
 

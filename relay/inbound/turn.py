@@ -95,7 +95,7 @@ class Turn:
 
     # --- the request comes in
 
-    def admit(self, unseen: str | None) -> None:
+    def admit(self, unseen: str | None = None) -> bool:
         """Let the request in, or answer it at once, before its body is read.
 
         `unseen` is the HTTP version of a head that is new; None for one that was found to be sound before.
@@ -106,6 +106,8 @@ class Turn:
                 guard.check_said(self.head, unseen, self._relay.max_body)
         except RelayError as fault:
             self.refuse(fault)
+            return False
+        return True
 
     def receive(self, piece: bytes) -> None:
         """A piece of the body. Raises BodyTooLarge."""

@@ -15,7 +15,7 @@ from relay.edits import Edited, edit
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamFault, UpstreamOff
 from relay.exchange import Drained, Engine, Header, Reply, Request, Take
 from relay.record import Try
-from relay.routing import Plan, Target
+from relay.routing import Plan
 
 _REFUSED_KEY = frozenset({401, 403})
 _BAD_REQUEST = 400
@@ -46,7 +46,6 @@ class Opened(msgspec.Struct, frozen=True):
     """An answer whose head is in, and what was sent to get it."""
 
     reply: Reply
-    target: Target
     edited: Edited
 
 
@@ -59,18 +58,31 @@ async def open_first(plan: Plan, head: Head, ask: Ask, upstreams: Mapping[str, U
     upstream = upstreams.get(target.upstream)
     if upstream is None:
         raise UpstreamOff(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
-    edited = edit(ask, head.endpoint, plan.alias, target, may_ask_usage=target.model not in upstream.refuse_usage)
     request = head.requests.get(upstream) or _request(upstream, head)
-    reply = await _try(upstream, target, request, edited.body, tries)
-    if edited.asks_usage and reply.status == _BAD_REQUEST:
+    may_ask_usage = target.model not in upstream.refuse_usage
+    while True:
+        edited = edit(ask, head.endpoint, plan.alias, target, may_ask_usage)
+        began = time.perf_counter_ns()
+        try:
+            reply = await upstream.engine.open(request, edited.body)
+        except RelayError as fault:
+            tries.append(Try(upstream.name, target.model, error=fault.message, first_byte_ms=_since(began)))
+            raise
+        status = reply.status
+        tries.append(Try(upstream.name, target.model, status, None, reply.reused, reply.connect_ms, _since(began)))
+        if status in _NOT_PASSED:
+            reply.abort()
+            raise _not_passed(upstream.name, status)
+        if status != _BAD_REQUEST:
+            if not may_ask_usage:
+                upstream.refuse_usage.add(target.model)
+            return Opened(reply, edited)
+        if not edited.asks_usage:
+            return Opened(reply, edited)
         answer = await gather(reply)
         if not any(word in answer for word in _USAGE_OPTION):
-            return Opened(Gathered(reply, answer), target, edited)
-        edited = edit(ask, head.endpoint, plan.alias, target, may_ask_usage=False)
-        reply = await _try(upstream, target, request, edited.body, tries)
-        if reply.status != _BAD_REQUEST:  # else it was the caller's own option that was refused
-            upstream.refuse_usage.add(target.model)
-    return Opened(reply, target, edited)
+            return Opened(Gathered(reply, answer), edited)
+        may_ask_usage = False
 
 
 def _request(upstream: Upstream, head: Head) -> Request:
@@ -86,22 +98,6 @@ def _forwarded_query(query: bytes) -> bytes:
     """The query as it came, without the version that Azure's clients name to their own service."""
     kept = b"&".join(part for part in query.split(b"&") if not part.startswith(b"api-version="))
     return b"?" + kept if kept else b""
-
-
-async def _try(upstream: Upstream, target: Target, request: Request, body: bytes, tries: list[Try]) -> Reply:
-    """One try, written down however it ends."""
-    began = time.perf_counter_ns()
-    try:
-        reply = await upstream.engine.open(request, body)
-    except RelayError as fault:
-        tries.append(Try(upstream.name, target.model, error=fault.message, first_byte_ms=_since(began)))
-        raise
-    status = reply.status
-    tries.append(Try(upstream.name, target.model, status, None, reply.reused, reply.connect_ms, _since(began)))
-    if status in _NOT_PASSED:
-        reply.abort()
-        raise _not_passed(upstream.name, status)
-    return reply
 
 
 def _not_passed(upstream: str, status: int) -> UpstreamFault:

@@ -36,39 +36,10 @@ class Connection(asyncio.Protocol):
     """`released` is called once an answer is over: with True when the connection can be used again."""
 
     __slots__ = (
-        "_bell",
-        "_between",
-        "_body",
-        "_clean",
-        "_delivered",
-        "_ended",
-        "_fault",
-        "_head",
-        "_head_size",
-        "_held",
-        "_informational",
-        "_lines",
-        "_loop",
-        "_name",
-        "_parser",
-        "_paused",
-        "_released",
-        "_repeat",
-        "_reusable",
-        "_stirred",
-        "_take",
-        "_transport",
-        "_uploaded",
-        "_writable",
-        "busy",
-        "closed",
-        "connect_ms",
-        "headers",
-        "idle_since",
-        "reused",
-        "sent_at",
-        "status",
-        "touched",
+        "_bell", "_between", "_body", "_clean", "_delivered", "_ended", "_fault", "_head", "_head_size", "_held",
+        "_informational", "_lines", "_loop", "_name", "_parser", "_paused", "_released", "_repeat", "_reusable",
+        "_stirred", "_take", "_transport", "_uploaded", "_writable", "busy", "closed", "connect_ms", "headers",
+        "idle_since", "reused", "sent_at", "status", "touched",
     )  # fmt: skip
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, released: Released) -> None:
@@ -194,11 +165,14 @@ class Connection(asyncio.Protocol):
     # --- sending
 
     def _send(self, head: bytes, body: bytes) -> None:
-        if len(body) <= _JOINED_MAX:
-            self._write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
-        elif self._transport is not None:
-            self._transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
+        transport = self._transport
+        if transport is None:
+            return
         self._uploaded = True
+        if len(body) <= _JOINED_MAX:
+            transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        else:
+            transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -241,9 +215,11 @@ class Connection(asyncio.Protocol):
                     self._wake()
                 return
         elif self._clean and self._uploaded and (body := self._repeat.body(data)) is not None:
+            status, headers = self._repeat.known
+            answer = Answer(None, status, headers, self.reused, None if self.reused else self.connect_ms, body)
             waiting, self._bell = self._bell, None
-            answer = Answer(None, *self._repeat.known, self.reused, None if self.reused else self.connect_ms, body)
-            self._finish(reusable=True)
+            self.busy = False
+            self._released(self, True)
             if waiting is not None:
                 waiting.ring(answer)
             return

@@ -63,7 +63,7 @@ class World:
         self.sink = KeptSink(on_end=lambda: self.recorded_at_end.extend(self.records()))
         self.account = account(self.journal, begun(endpoint=endpoint), keep="full", target=TARGET, rate=rate)
         self.account.ask = ask(b'{"model":"fast"}')
-        opened = Opened(Answer(status, headers), TARGET, Edited(b"", (), asks_usage))
+        opened = Opened(Answer(status, headers), Edited(b"", (), asks_usage))
         self.delivery: Delivery = deliver(self.account, opened, self.sink, alias)
 
     def records(self) -> list[Record]:
