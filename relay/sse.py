@@ -43,6 +43,11 @@ class EventSplitter:
             self._keep(data[end:], data[end:])
         return whole
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is kept of an event that is not whole yet."""
+        return not self._kept
+
     def rest(self) -> bytes:
         """What is left when the stream has ended: an event without its blank line, or nothing."""
         left = b"".join(self._kept)

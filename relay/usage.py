@@ -137,17 +137,16 @@ class Meter:
         self._before, self._after = _NEVER, _NEVER  # of the last plain event, what stands around its words
         self._begin, self._tail = len(self._before), len(self._after)
 
-    def plain(self, whole: bytes) -> bool:
-        """Whether these events are mere content: then none needs a closer look.
-
-        Events of one stream are alike but for their words: one that is the last plain event with other words in its
-        string is plain too. Else a few searches tell.
-        """
+    def repeats(self, whole: bytes) -> bool:
+        """Whether this is the last plain event with other words in its string: events of one stream are mostly so."""
         begin, end = self._begin, len(whole) - self._tail
-        if begin <= end and whole[:begin] == self._before and whole[end:] == self._after:
-            words = whole[begin:end]
-            if _QUOTE not in words and _LINE_END not in words and words[-1:] != b"\\":
-                return True
+        if begin > end or whole[:begin] != self._before or whole[end:] != self._after:
+            return False
+        words = whole[begin:end]
+        return _QUOTE not in words and _LINE_END not in words and words[-1:] != b"\\"
+
+    def plain(self, whole: bytes) -> bool:
+        """Whether these events are mere content: then none needs a closer look. A few searches tell."""
         if not _searched(whole):
             return False
         self._remember(whole)

@@ -202,30 +202,28 @@ class Stream:
         self._splitter = sse.EventSplitter()
         self._meter = usage.Meter()
         self._begun = False
+        self._steady = False  # whole events pass as they come, and none is kept back
         self._early = b""  # what came before the first event that says something
         self.fault: RelayError | None = None
 
     def take(self, piece: bytes, last: bool) -> bool:
         """Pass on the whole events that `piece` completes, and at the end what the end asks for."""
-        if self._begun and not last and self._alias is None:
-            out = self._splitter.feed(piece)
-            if not out:
-                return False
-            if self._meter.plain(out):  # nearly every piece of a stream: whole events of mere content
-                self._account.sends(out)
-                return self._sink.write(out)
-            return self._send(self._read(out), last)
-        return self._take(piece, last)
+        if self._steady and not last and self._meter.repeats(piece):  # nearly every piece of a stream
+            self._account.sends(piece)
+            return self._sink.write(piece)
+        held = self._take(piece, last)
+        self._steady = self._begun and self._alias is None and self._splitter.is_empty
+        return held
 
     def _take(self, piece: bytes, last: bool) -> bool:
-        """The first pieces, the last one, and those of a stream whose model is called by another name."""
+        """Any piece, looked at closely unless a few searches find nothing in it."""
         if self.fault is not None:
             return True
         out = self._splitter.feed(piece) if piece else b""
         if last:
             self._account.last_at = time.perf_counter_ns()
             out += self._completed(self._splitter.rest())
-        if out:
+        if out and (last or not self._begun or self._alias is not None or not self._meter.plain(out)):
             out = self._read(out)
         if not self._begun:
             out, self._early = self._early + out, b""

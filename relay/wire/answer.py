@@ -1,4 +1,4 @@
-"""An answer whose head is in, and the one whole chunk that a read may be. Knows a connection by two of its verbs."""
+"""An answer whose head is in. Knows its connection by two verbs."""
 
 from typing import Protocol
 
@@ -43,12 +43,3 @@ class Answer(msgspec.Struct):
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abort()
-
-
-def chunk(data: bytes) -> bytes | None:
-    """What is in the one whole chunk that `data` is, written as usual; None for anything else."""
-    begin = data.find(b"\r\n") + 2
-    length = len(data) - begin - 2
-    if length <= 0 or data[:begin] != b"%x\r\n" % length or data[-2:] != b"\r\n":
-        return None
-    return data[begin:-2]

@@ -17,7 +17,7 @@ from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
 from relay.exchange import Drained, Header, Take, Timeouts
 from relay.repeat import Repeat
 from relay.story import Bell, bell
-from relay.wire.answer import Answer, chunk
+from relay.wire.answer import Answer
 
 _HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
 _KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
@@ -209,8 +209,10 @@ class Connection(asyncio.Protocol):
             return
         if self._between:
             self._stirred = True
-            if self._take is not None and (piece := chunk(data)) is not None:
-                self._held = self._take(piece, False)
+            begin = data.find(b"\r\n") + 2
+            length = len(data) - begin - 2
+            if self._take is not None and length > 0 and data[:begin] == b"%x\r\n" % length and data[-2:] == b"\r\n":
+                self._held = self._take(data[begin:-2], False)  # one whole chunk
                 if self._held:
                     self._wake()
                 return
