@@ -29,7 +29,7 @@ def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, may_ask_usa
     """The body for `target`. Raises BadRequest when `stream_options` is not an object."""
     body, fields = ask.body, ask.fields
     changes: dict[str, bytes] = {}
-    if bytes(fields.get("model", b"")) != target.written or not splice.is_plain(body, "model"):
+    if bytes(fields.get("model", b"")) != target.written or not splice.is_plain(body, fields, "model"):
         changes["model"] = target.written
     if alias.default:
         changes |= {name: value for name, value in alias.default.items() if name not in fields}
@@ -37,7 +37,7 @@ def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, may_ask_usa
         changes.update(alias.set)
     asks_usage = False
     if "stream" in fields:
-        if not splice.is_plain(body, "stream"):
+        if not splice.is_plain(body, fields, "stream"):
             changes["stream"] = bytes(fields["stream"])  # it stands there twice: from now on once
         if ask.stream and endpoint.usage_option and may_ask_usage:
             options = _usage_options(changes.get("stream_options") or fields.get("stream_options"))

@@ -22,6 +22,7 @@ _KNOWN = POLICY | {"messages", "input", "temperature", "top_p", "tools", "tool_c
 _LOOSE = frozenset(name.casefold() for name in POLICY)
 _MODEL = b'"model"'
 _BACKSLASH = ord("\\")
+_LONG = 4096  # bytes; from here on a body is gone through field by field
 _TWO = 2  # pieces around a text that stands once
 _CLOSE = frozenset({b':"', b":t", b":f"})  # how a string, or a truth, stands close behind its colon
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
@@ -69,9 +70,9 @@ def flag(fields: Fields, name: str) -> bool:
     return value
 
 
-def is_plain(body: bytes, name: str) -> bool:
+def is_plain(body: bytes, fields: Fields, name: str) -> bool:
     """Whether all readers of `body` will agree on its field `name`, which it has: it stands there once, as itself."""
-    return _value(body, name) >= 0
+    return _value(body, fields, name) >= 0
 
 
 def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
@@ -85,7 +86,7 @@ def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
         if name not in fields:
             added.append(b"%s:%s," % (json.dumps(name).encode(), value))
             continue
-        start = _value(body, name)
+        start = _value(body, fields, name)
         if start < 0:
             return _rebuilt(fields, changes)
         end = start + len(bytes(fields[name]))
@@ -97,12 +98,14 @@ def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
     return _spliced(body, spans)
 
 
-def _value(body: bytes, name: str) -> int:
+def _value(body: bytes, fields: Fields, name: str) -> int:
     """Where the value of the top-level field `name`, which `body` has, begins; -1 when that is not beyond doubt.
 
     Its quoted name stands once in the body, before a colon, and no letter is escaped: so that once is the key itself. A
     name that is no ASCII identifier could be written in other ways still.
     """
+    if len(body) > _LONG and (found := _walked(body, fields, name)) > 0:
+        return found
     key = _MODEL if name == "model" else _quoted(name)
     around = body.split(key) if key else []
     if len(around) != _TWO or (_BACKSLASH in body and _has_escaped_letter(body)):
@@ -113,6 +116,27 @@ def _value(body: bytes, name: str) -> int:
         return begin + 1
     colon = _COLON.match(behind)
     return begin + colon.end() if colon else -1
+
+
+def _walked(body: bytes, fields: Fields, name: str) -> int:
+    """The same for a long body, which takes long to search; 0 for one that is not written close, in either usual way.
+
+    It is gone through by the lengths of its values. Where each field stands once in its order, and nothing else, no key
+    is written twice or in another way.
+    """
+    found, at = 0, 1
+    for each, raw in fields.items():
+        key = b'"%b":' % each.encode()
+        if body[at : at + len(key)] != key:
+            return 0
+        at += len(key)
+        at += body[at : at + 1] == b" "
+        if each == name:
+            found = at
+        at += len(raw)
+        at += body[at : at + 1] == b","
+        at += body[at : at + 1] == b" "
+    return found if body[:1] + body[at:] == b"{}" else 0
 
 
 def _has_escaped_letter(body: bytes) -> bool:

@@ -111,6 +111,29 @@ def test_patch(case: str) -> None:
     assert expected == patch(body, read(body), changes)
 
 
+LONG = b'"' + b"x\\n" * 2000 + b'"'
+LONG_CASES = {
+    "first": (b'{"model":"x","m":%b}', b'{"model":"y","m":%b}'),
+    "last, and with blanks": (b'{"m": %b, "model": "x"}', b'{"m": %b, "model": "y"}'),
+    "between": (
+        b'{"a":1,"model":"x","m":%b,"\xc3\xa9":{"model":2}}',
+        b'{"a":1,"model":"y","m":%b,"\xc3\xa9":{"model":2}}',
+    ),
+    "over lines": (b'{\n "m": %b,\n "model" : "x"\n}', b'{\n "m": %b,\n "model" : "y"\n}'),
+    "twice": (b'{"model":"x","m":%b,"model":"z"}', b'{"model":"y","m":%b}'),
+    "twice, and over lines": (b'{"model":"x",\n"m":%b,"model":"z"}', b'{"model":"y","m":%b}'),
+    "by escape": (b'{"m":%b,"\\u006dodel":"x"}', b'{"m":%b,"model":"y"}'),
+    "twice by escape": (b'{"model":"x","m":%b,"\\u006dodel":"z"}', b'{"model":"y","m":%b}'),
+}
+
+
+@pytest.mark.parametrize("case", LONG_CASES)
+def test_patch_of_a_long_body(case: str) -> None:
+    body, expected = (each % LONG for each in LONG_CASES[case])
+
+    assert expected == patch(body, read(body), {"model": b'"y"'})
+
+
 @pytest.mark.parametrize("name", ["Model", "MODEL", "\u017ftream", "max_toKens", "N", "Max_Completion_Tokens"])
 def test_a_policy_field_in_another_case_is_refused(name: str) -> None:
     for spelling in (json.dumps({name: 1}), json.dumps({name: 1}, ensure_ascii=False)):

@@ -66,10 +66,12 @@ def test_a_revoked_key_stays_revoked_under_load(relay: RelayProcess) -> None:
     assert 0 == relay.run("key", "revoke", "busy").returncode
     revoked = time.monotonic()
 
-    late = [time.monotonic() - revoked for _ in range(300) if status(relay, key) == 200]
+    let_in = 0.0  # seconds after which it last was
+    while (after := time.monotonic() - revoked) < 1.5:
+        if status(relay, key) == 200:
+            let_in = after
 
-    assert all(seconds < 1 for seconds in late)
-    assert 401 == status(relay, key)
+    assert let_in < 1
 
 
 def test_a_key_may_be_limited_to_models(relay: RelayProcess) -> None:
