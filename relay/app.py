@@ -29,6 +29,7 @@ from relay.store.writer import Writer
 from relay.upstream.kinds import build
 
 _LOOK_PERIOD = 0.5  # seconds between two looks at whether a key changed: a revoked one is out within a second
+_LAST_TURNS = 10  # of the loop, of which a request that is just being connected needs a few to hear that it is cut
 _ADMIN_PREFIX = "sk-relay-admin-"
 _ADMIN_DIGEST = "admin_digest"
 log = logging.getLogger("relay")
@@ -102,7 +103,8 @@ class App:
         relay = self._running()
         relay.draining = True
         self.cut()
-        await asyncio.sleep(0)  # the requests that were cut write their last words
+        for _ in range(_LAST_TURNS):  # the requests that were cut write their last words
+            await asyncio.sleep(0)
         if self._look is not None:
             self._look.cancel()
         for upstream in relay.upstreams.values():

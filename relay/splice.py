@@ -23,7 +23,7 @@ _LOOSE = frozenset(name.casefold() for name in POLICY)
 _MODEL = b'"model"'
 _BACKSLASH = ord("\\")
 _LONG = 4096  # bytes; from here on a body is gone through field by field
-_TWO = 2  # pieces around a text that stands once
+_ONCE = 2  # pieces around a text that stands once
 _CLOSE = frozenset({b':"', b":t", b":f"})  # how a string, or a truth, stands close behind its colon
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 # A letter, digit or underscore of ASCII written as an escape: no encoder does so, and a key could hide behind it.
@@ -108,7 +108,7 @@ def _value(body: bytes, fields: Fields, name: str) -> int:
         return found
     key = _MODEL if name == "model" else _quoted(name)
     around = body.split(key) if key else []
-    if len(around) != _TWO or (_BACKSLASH in body and _has_escaped_letter(body)):
+    if len(around) != _ONCE or (_BACKSLASH in body and _has_escaped_letter(body)):
         return -1
     before, behind = around
     begin = len(before) + len(key)

@@ -112,6 +112,27 @@ def test_a_second_signal_ends_it_at_once(start: Start, upstream: Upstream, model
     assert 1 == len(relay.log())
 
 
+def test_a_request_that_is_just_being_connected_has_its_record_too(start: Start, model: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # it never answers the greeting of TLS
+        place = f"https://127.0.0.1:{mute.getsockname()[1]}/v1"
+        relay = start(
+            upstreams={"mute": {"base_url": place, "timeouts": {"connect": "30s"}}},
+            models={model: "mute/m"},
+            server={"drain_timeout": "1s"},
+        )
+        with relay.connect() as client:
+            client.send(request(chat(model), key=KEY))
+            taken, _ = mute.accept()
+            with taken:
+                taken.recv(1)
+                relay.signal(signal.SIGTERM)
+                answer = client.answer()
+                code = relay.wait(5)
+
+    assert (503, 0) == (answer.status, code)
+    assert [503] == [row["status"] for row in relay.log()]
+
+
 def test_an_interrupt_is_a_sigterm(start: Start) -> None:
     relay = start()
 
