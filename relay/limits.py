@@ -37,14 +37,17 @@ def check(limits: Limits, use: Use, now: float) -> float | None:
     `now` is in seconds since 1970. Nothing is counted here: whoever goes on adds to `use.current` and `use.running`.
     """
     minute = now // MINUTE
-    second = now - minute * MINUTE
     if minute != use.minute:
         _turn(use, minute)
     if limits.concurrency is not None and use.running >= limits.concurrency:
         return 1.0
-    if limits.rpm is None or use.current + use.previous * (1.0 - second / MINUTE) < limits.rpm:
+    rpm = limits.rpm
+    if rpm is None or use.current + use.previous < rpm:  # nothing of the last minute has to fade for that
         return None
-    return _wait(limits.rpm, use, second)
+    second = now - minute * MINUTE
+    if use.current + use.previous * (1.0 - second / MINUTE) < rpm:
+        return None
+    return _wait(rpm, use, second)
 
 
 def _turn(use: Use, minute: float) -> None:

@@ -108,7 +108,7 @@ def of_tail(body: bytes) -> Usage | None:
         found = _OBJECT.match(rest, len(colon))
         fields = found[1] if found else b""
     try:
-        return _decode_said(b"{%b}" % fields).usage()
+        return _decode_said(b"{" + fields + b"}").usage()
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 

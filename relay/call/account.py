@@ -99,8 +99,8 @@ class Account:
     def marks(self) -> Lines:
         """The relay's own response headers, as far as they are known by now."""
         target = self.target
-        served = b"" if target is None else _served(target.upstream, target.model, len(self.tries))
-        return b"x-relay-id: %b\r\n%b" % (self.id.encode(), served)
+        served = b"\r\n" if target is None else _served(target.upstream, target.model, len(self.tries))
+        return b"".join((b"x-relay-id: ", self.id.encode(), served))
 
     def settle(self, outcome: Outcome, error: str | None = None) -> None:
         """Give the lease back and write the record, once; later calls do nothing."""
@@ -165,8 +165,9 @@ class Account:
 
 @lru_cache(maxsize=1024)
 def _served(upstream: str, model: str, attempts: int) -> Lines:
+    """What follows the id."""
     named = ((b"x-relay-upstream", _value(upstream)), (b"x-relay-model", _value(model)))
-    return lines((*named, (b"x-relay-attempts", b"%d" % attempts)))
+    return b"\r\n" + lines((*named, (b"x-relay-attempts", b"%d" % attempts)))
 
 
 def _value(name: str) -> bytes:
