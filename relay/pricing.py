@@ -36,6 +36,7 @@ def cost(
     written = output_tokens or 0
     if input_tokens < 0 or written < 0:
         return None
-    cached = min(max(cached_tokens or 0, 0), input_tokens)
-    pico = (input_tokens - cached) * rate.input + cached * rate.cached_input + written * rate.output
+    pico = input_tokens * rate.input + written * rate.output
+    if cached_tokens is not None and cached_tokens > 0:
+        pico -= min(cached_tokens, input_tokens) * (rate.input - rate.cached_input)
     return -(-pico // 1000)

@@ -19,15 +19,17 @@ WILDCARD = "*"
 class Target:
     """A model at an upstream. The model `*` stands for the name that was asked for; `weight` is a share, 1 or more.
 
-    `written` is the model's name as JSON.
+    `written` is the model's name as JSON, `name` both together, as prices are listed.
     """
 
     upstream: str
     model: str
     weight: int = 1
     written: bytes = field(init=False, repr=False, compare=False)
+    name: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.upstream}/{self.model}")
         object.__setattr__(self, "written", msgspec.json.encode(self.model))
 
 

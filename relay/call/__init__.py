@@ -69,7 +69,7 @@ async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None
         plan = relay.routes.plan(model, key.models if key else None)
         account.target = target = plan.targets[0]
         if relay.rates:
-            account.rate = relay.rates.get(f"{target.upstream}/{target.model}")
+            account.rate = relay.rates.get(target.name)
         # may you spend it?
         if key is not None:
             account.lease = relay.counters.admit(key, account.at / 1e6)

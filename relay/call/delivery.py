@@ -26,6 +26,7 @@ from relay.upstream.door import Opened
 
 _HELD_MAX = 8 << 20  # bytes of a JSON answer that are held for its cost; a larger one goes through as it comes
 _TAIL = 64 << 10  # bytes of the end of such a large answer that are searched for its usage
+_NANO = 10**9  # nano-dollars in a dollar
 _ERROR = 400  # the first status of an error
 _HTTP_ERRORS = range(400, 600)
 _PASSED = frozenset({
@@ -142,7 +143,7 @@ class Whole(msgspec.Struct, eq=False):
         self._settle()
         told = account.marks() + self.told
         if account.cost is not None:
-            told += b"x-relay-cost: %b\r\n" % f"{account.cost / 10**9:.9f}".rstrip("0").rstrip(".").encode()
+            told += b"x-relay-cost: %b\r\n" % (b"%d.%09d" % divmod(account.cost, _NANO)).rstrip(b"0").rstrip(b".")
         self.sink.answer(status, told, body)
 
     def _pass(self, piece: bytes, last: bool) -> bool:
