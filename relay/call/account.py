@@ -92,7 +92,12 @@ class Account:
         if not self.first_at:
             self.first_at = self.last_at or time.perf_counter_ns()
         self.bytes_out += len(piece)
-        if self.keep != "none" and self.kept <= BODY_KEPT:
+        if self.keep != "none":
+            self.keeps(piece)
+
+    def keeps(self, piece: bytes) -> None:
+        """Keep a piece of the answer's body for the log, while there is not enough of it."""
+        if self.kept <= BODY_KEPT:
             self.response.append(piece)
             self.kept += len(piece)
 

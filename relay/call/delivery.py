@@ -210,7 +210,10 @@ class Stream:
     def take(self, piece: bytes, last: bool) -> bool:
         """Pass on the whole events that `piece` completes, and at the end what the end asks for."""
         if self._steady and not last and self._meter.repeats(piece):  # nearly every piece of a stream
-            self._account.sends(piece)
+            account = self._account
+            account.bytes_out += len(piece)
+            if account.keep != "none":
+                account.keeps(piece)
             return self._sink.write(piece)
         held = self._take(piece, last)
         self._steady = self._begun and self._alias is None and self._splitter.is_empty

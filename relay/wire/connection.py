@@ -36,10 +36,10 @@ class Connection(asyncio.Protocol):
     """`released` is called once an answer is over: with True when the connection can be used again."""
 
     __slots__ = (
-        "_bell", "_between", "_body", "_clean", "_delivered", "_ended", "_fault", "_head", "_head_size", "_held",
-        "_informational", "_lines", "_loop", "_name", "_parser", "_paused", "_released", "_repeat", "_reusable",
-        "_stirred", "_take", "_transport", "_uploaded", "_writable", "busy", "closed", "connect_ms", "headers",
-        "idle_since", "reused", "sent_at", "status", "touched",
+        "_begins", "_bell", "_between", "_body", "_clean", "_delivered", "_ended", "_fault", "_head", "_head_size",
+        "_held", "_informational", "_lines", "_loop", "_name", "_parser", "_paused", "_released", "_repeat",
+        "_reusable", "_stirred", "_take", "_transport", "_uploaded", "_writable", "busy", "closed", "connect_ms",
+        "headers", "idle_since", "reused", "sent_at", "status", "touched",
     )  # fmt: skip
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, released: Released) -> None:
@@ -51,6 +51,9 @@ class Connection(asyncio.Protocol):
         self._repeat: Repeat[tuple[int, tuple[Header, ...]]] = Repeat()
         self._bell: Bell | None = None  # wakes exchange at the head, pump at the end or when held
         self._writable: asyncio.Future[None] | None = None
+        self._begins = (
+            0  # where in a chunk its content begins: behind the size, of which chunks mostly have as many digits
+        )
         self.connect_ms: float | None = None
         self.closed = self.busy = self.reused = self._paused = self._uploaded = False
         self.idle_since = self.touched = self.sent_at = 0.0
@@ -209,13 +212,14 @@ class Connection(asyncio.Protocol):
             return
         if self._between:
             self._stirred = True
-            begin = data.find(b"\r\n") + 2
+            begin, take = self._begins, self._take
             length = len(data) - begin - 2
-            if self._take is not None and length > 0 and data[:begin] == b"%x\r\n" % length and data[-2:] == b"\r\n":
-                self._held = self._take(data[begin:-2], False)  # one whole chunk
+            if take is not None and length > 0 and data[:begin] == b"%x\r\n" % length and data[-2:] == b"\r\n":
+                self._held = take(data[begin:-2], False)  # one whole chunk
                 if self._held:
                     self._wake()
                 return
+            self._begins = data.find(b"\r\n") + 2
         elif self._clean and self._uploaded and (body := self._repeat.body(data)) is not None:
             status, headers = self._repeat.known
             answer = Answer(None, status, headers, self.reused, None if self.reused else self.connect_ms, body)
