@@ -11,53 +11,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 import zstandard
 
 from relay.errors import SetupFault
 from relay.keys import Key
 from relay.record import BODY_KEPT, Batch, Record, is_old, read, written
 from relay.store import Bodies, Filter, Place, StoreFault, spans
+from relay.store.rows import named_queries, of_records, together
 
 _DAY = 86_400_000_000  # microseconds
 _END = 2**63 - 1  # later than any moment
 _FRESH = 16_384  # spans of which is remembered that they are stored, so that a history costs no look-up
 _SQL = files("relay.store") / "sql"
-_ROWS_TOGETHER = (64, 8, 1)  # rows that one statement inserts, largest first
-
-
-def named_queries(text: str) -> dict[str, str]:
-    """The statements of a file in which each begins with a line `-- name: what it does`."""
-    found = {}
-    for part in text.split("\n-- "):
-        title, _, statement = part.removeprefix("-- ").partition("\n")
-        found[title.partition(":")[0]] = statement.strip().rstrip(";")
-    return found
-
-
 _QUERY = named_queries((_SQL / "queries.sql").read_text())
-_MARKS = "(?, ?, ?, ?, ?, ?, ?)"
-_WIDTH = _MARKS.count("?")
-_INSERT = {size: _QUERY["insert_requests"].replace("/* rows */", ", ".join([_MARKS] * size)) for size in _ROWS_TOGETHER}
 _FILES = sorted(_SQL.iterdir(), key=lambda file: file.name)
 _MIGRATIONS = [file.read_text() for file in _FILES if file.name[0].isdigit()]
-
-
-class _Head(msgspec.Struct, array_like=True, gc=False):
-    """As many of a record's fields as the columns need; the decoder skips the others."""
-
-    id: str
-    started_at: int
-    key: str | None
-    alias: str | None
-    upstream: str | None
-    model: str | None
-    endpoint: str
-    stream: bool
-    status: int
-
-
-_head = msgspec.json.Decoder(_Head).decode
 
 
 class SqliteStore:
@@ -95,10 +63,14 @@ class SqliteStore:
             if batch.records and is_old(batch.records[0]):  # and so is the rest of it: a segment is one process's
                 batch = self._unknown(batch)
             first: int = self._db.execute(_QUERY["next_seq"]).fetchone()["seq"]
-            for statement, values in _together(_values(first, batch.records)):
-                self._db.execute(statement, values)
-            for index, (request, response) in batch.bodies.items():
-                self._insert_bodies(first + index, _head(batch.records[index]).started_at // _DAY, request, response)
+            requests = of_records(first, batch.records)
+            bodies = [
+                (first + index, *self._body_values(requests[index][1] // _DAY, *kept))
+                for index, kept in batch.bodies.items()
+            ]
+            for insert, found in (("insert_requests", requests), ("insert_bodies", bodies)):
+                for statement, values in together(_QUERY[insert], found):
+                    self._db.execute(statement, values)
         return len(batch.records)
 
     def place(self, segment: str) -> Place:
@@ -266,11 +238,12 @@ class SqliteStore:
             found.records.append(written(record))
         return found
 
-    def _insert_bodies(self, seq: int, day: int, request: bytes | None, response: bytes | None) -> None:
+    def _body_values(self, day: int, request: bytes | None, response: bytes | None) -> tuple[Any, ...]:
+        """The values of the row of a request's bodies, behind its seq; the request's spans are stored."""
         names = None if request is None else self._keep(request[:BODY_KEPT], day)
         answer = None if response is None else response[:BODY_KEPT]
         packed, size = (None, None) if answer is None else (self._packed(answer), len(answer))
-        self._db.execute(_QUERY["insert_bodies"], (seq, names, packed, size, _truncated(request, response)))
+        return names, packed, size, _truncated(request, response)
 
     def _bodies(self, seq: int) -> Bodies:
         row = self._db.execute(_QUERY["bodies"], [seq]).fetchone()
@@ -363,29 +336,6 @@ def _moments(name: str) -> tuple[int, int]:
     except ValueError:
         return 1, 0  # none
     return (first, last) if "req_".startswith(name[:4]) else (1, 0)
-
-
-def _values(first: int, records: Sequence[bytes]) -> list[Any]:
-    """The values of the records' rows, one after the other."""
-    values: list[Any] = []
-    for seq, record in enumerate(records, first):
-        head = _head(record)
-        values += (seq, head.started_at, head.key, head.alias, head.model, head.status, record.decode())
-    return values
-
-
-def _together(values: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Statements that insert many rows each, and their share of the values.
-
-    SQLite lets go of the interpreter's lock once a statement. A statement a row would hand it to and fro between the
-    writer and the thread that serves requests, which costs more than the rows do.
-    """
-    done = 0
-    for size in _ROWS_TOGETHER:
-        share = size * _WIDTH
-        while len(values) - done >= share:
-            yield _INSERT[size], values[done : done + share]
-            done += share
 
 
 def _truncated(request: bytes | None, response: bytes | None) -> str:

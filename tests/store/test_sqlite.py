@@ -18,7 +18,7 @@ from relay.errors import SetupFault
 from relay.keys import Key
 from relay.record import BODY_KEPT, Batch, Entry, Record, storable
 from relay.store import Bodies, Filter, Place, Store, StoreFault
-from relay.store.sqlite import SqliteStore, named_queries
+from relay.store.sqlite import SqliteStore
 from tests.records import DAY, NOON, batch, identity, record
 
 STORES: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SqliteStore(folder / "relay.db")}
@@ -420,12 +420,6 @@ def test_sqlite_of_an_older_version_is_not_read(tmp_path: Path) -> None:
 
     with pytest.raises(SetupFault, match="version 0 is not current"):
         SqliteStore(tmp_path / "relay.db", readonly=True)
-
-
-def test_named_queries() -> None:
-    text = "-- one: The first.\nSELECT 1;\n\n-- two: The second.\nSELECT 2\nFROM t;\n"
-
-    assert {"one": "SELECT 1", "two": "SELECT 2\nFROM t"} == named_queries(text)
 
 
 def test_sqlite_has_a_view_with_all_that_a_record_says(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ SELECT segment FROM places;
 DELETE FROM places WHERE segment = ?;
 
 -- insert_bodies: What is kept of one request's bodies.
-INSERT INTO bodies (seq, request, response, response_size, truncated) VALUES (?, ?, ?, ?, ?);
+INSERT INTO bodies (seq, request, response, response_size, truncated)
+VALUES /* rows */;
 
 -- touch_span: A span that is there already lasts at least as long as its newest request.
 UPDATE spans SET day = max(day, :day) WHERE hash = :hash;
