@@ -16,6 +16,11 @@ ALIAS = Alias("fast", (UP,))
 MODELS = {
     "another name": (b'{"model": "fast", "x":1e-7}', b'{"model": "real", "x":1e-7}', ("model",)),
     "its own name": (b'{"model" : "real" }', b'{"model" : "real" }', ()),
+    "twice, at last its own name": (b'{"model":"dear","x":1,"model":"real"}', b'{"model":"real","x":1}', ("model",)),
+    "its own name, and by escape another": (b'{"mod\\u0065l":"dear","x":1,"model":"real"}',
+                                            b'{"model":"real","x":1}', ("model",)),
+    "a stream twice": (b'{"model":"real","stream":true,"stream":false}', b'{"model":"real","stream":false}',
+                       ("stream",)),
     "no name": (b'{ "input":[]}', b'{"model":"real", "input":[]}', ("model",)),
     "an escaped name": (b'{"model":"\\u0066ast"}', b'{"model":"real"}', ("model",)),
     "nulls and unknown fields": (b'{"model":"fast","a":null,"\\u003c":[ ]}',

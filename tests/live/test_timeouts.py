@@ -150,6 +150,20 @@ def test_heartbeats_stand_between_events_and_only_after_the_head(relay: RelayPro
     assert answer.body.startswith(numbered)
 
 
+def test_no_heartbeat_outlives_its_stream(relay: RelayProcess, upstream: Upstream) -> None:
+    whole = {"choices": [{"index": 0, "finish_reason": "stop"}]}
+    upstream.play("patient-3", opening(), piece(EVENT + FINISH + DONE), END)
+    upstream.play("patient-4", Pause(0.45), response(whole))
+
+    with relay.connect() as client:
+        client.send(request(chat("patient-3", stream=True), key=KEY))
+        assert EVENT + FINISH + DONE == client.answer().body
+        client.send(request(chat("patient-4"), key=KEY))
+        answer = client.answer()
+
+    assert (200, json.dumps(whole).encode()) == (answer.status, answer.body)
+
+
 @pytest.mark.parametrize("port", [1, None], ids=["refused", "closes"])
 def test_nobody_there_is_a_502(start: Start, upstream: Upstream, model: str, port: int | None) -> None:
     relay = start(
