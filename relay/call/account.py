@@ -33,31 +33,9 @@ class Account:
     """
 
     __slots__ = (
-        "ask",
-        "asked_at",
-        "at",
-        "began",
-        "bytes_out",
-        "content_type",
-        "cost",
-        "edits",
-        "first_at",
-        "head",
-        "id",
-        "journal",
-        "keep",
-        "kept",
-        "key",
-        "last_at",
-        "lease",
-        "rate",
-        "ready_at",
-        "response",
-        "settled",
-        "status",
-        "target",
-        "tries",
-        "usage",
+        "ask", "asked_at", "at", "began", "bytes_out", "content_type", "cost", "edits", "first_at", "head", "id",
+        "journal", "keep", "kept", "key", "last_at", "lease", "rate", "ready_at", "response", "settled", "status",
+        "target", "tries", "usage",
     )  # fmt: skip
 
     def __init__(self, head: Head, journal: Journal) -> None:

@@ -51,9 +51,7 @@ class Connection(asyncio.Protocol):
         self._repeat: Repeat[tuple[int, tuple[Header, ...]]] = Repeat()
         self._bell: Bell | None = None  # wakes exchange at the head, pump at the end or when held
         self._writable: asyncio.Future[None] | None = None
-        self._begins = (
-            0  # where in a chunk its content begins: behind the size, of which chunks mostly have as many digits
-        )
+        self._begins = 0  # where in the last chunk its content began, behind the size
         self.connect_ms: float | None = None
         self.closed = self.busy = self.reused = self._paused = self._uploaded = False
         self.idle_since = self.touched = self.sent_at = 0.0
@@ -88,18 +86,20 @@ class Connection(asyncio.Protocol):
             self._begin()
         self.busy = True
         self.sent_at = self.touched = monotonic()
+        waiting: Bell | None = None
         try:
             if isinstance(body, bytes):
                 self._send(head, body)
             else:
                 await self._upload(head, body)
             if not self._head and self._fault is None:
-                self._bell = bell(self._loop)
-                whole: Answer | None = await self._bell
+                waiting = self._bell = bell(self._loop)
+                whole: Answer | None = await waiting
                 if whole is not None:
                     return whole
         except BaseException:
-            self.abort()
+            if waiting is None or not _has_answer(waiting):  # else the connection may be somebody else's by now
+                self.abort()
             raise
         if self._fault is not None:
             if again is not None and self._stale and isinstance(body, bytes):
@@ -221,14 +221,14 @@ class Connection(asyncio.Protocol):
                 return
             self._begins = data.find(b"\r\n") + 2
         elif self._clean and self._uploaded and (body := self._repeat.body(data)) is not None:
-            status, headers = self._repeat.known
-            answer = Answer(None, status, headers, self.reused, None if self.reused else self.connect_ms, body)
-            waiting, self._bell = self._bell, None
-            self.busy = False
-            self._released(self, True)
-            if waiting is not None:
+            waiting = self._bell
+            if waiting is not None and not waiting.done():  # else who waited is being cancelled
+                status, headers = self._repeat.known
+                answer = Answer(None, status, headers, self.reused, None if self.reused else self.connect_ms, body)
+                self._bell, self.busy = None, False
+                self._released(self, True)
                 waiting.ring(answer)
-            return
+                return
         self._stirred = True
         self._parse(data)
         self._after_read()
@@ -366,3 +366,8 @@ class Connection(asyncio.Protocol):
             self.close()
         self._released(self, reusable and not self.closed)
         self._wake()
+
+
+def _has_answer(waiting: Bell) -> bool:
+    """Whether it rang with a whole answer, with which the connection was given back."""
+    return waiting.done() and not waiting.cancelled() and waiting.result() is not None
