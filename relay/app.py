@@ -14,6 +14,7 @@ from typing import Any
 
 from relay import keys
 from relay.call import Relay
+from relay.call.setup import Setup
 from relay.config import Config
 from relay.counters import MemoryCounters
 from relay.inbound import asgi
@@ -68,15 +69,10 @@ class App:
         journal = Journal(beside(config.store))
         self._writer = Writer(journal, lambda: SqliteStore(config.store), config.log.retention)
         self._relay = Relay(
-            routes=config.routes,
+            setup=_setup(config),
             keyring=Keyring(secret, {}),
-            upstreams={name: build(spec) for name, spec in config.upstreams.items()},
-            rates=config.prices,
             counters=MemoryCounters(),
             journal=journal,
-            bodies=config.log.bodies,
-            max_body=config.server.max_body,
-            heartbeat=config.server.heartbeat,
         )
         self._refresh_keys()
 
@@ -107,7 +103,7 @@ class App:
             await asyncio.sleep(0)
         if self._look is not None:
             self._look.cancel()
-        for upstream in relay.upstreams.values():
+        for upstream in relay.setup.upstreams.values():
             await upstream.engine.close()
         relay.journal.close()  # first, so that the writer may finish with its last segment and remove it
         if self._writer is not None:
@@ -162,6 +158,18 @@ class App:
         await receive()
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _setup(config: Config) -> Setup:
+    """What requests need of `config`. Raises SetupFault when an upstream's CA file or proxy cannot be used."""
+    return Setup(
+        routes=config.routes,
+        upstreams={name: build(spec) for name, spec in config.upstreams.items()},
+        rates=config.prices,
+        bodies=config.log.bodies,
+        max_body=config.server.max_body,
+        heartbeat=config.server.heartbeat,
+    )
 
 
 def prepare(config: Config, environ: Mapping[str, str]) -> FirstStart | None:

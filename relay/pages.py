@@ -30,11 +30,11 @@ def pages(relay: Callable[[], Relay], alarms: Callable[[], list[str]], started: 
         return readiness(relay(), alarms())
 
     async def models(request: Request) -> Response:
-        names = relay().routes.names(_caller(relay(), request).models)
+        names = relay().setup.routes.names(_caller(relay(), request).models)
         return JSONResponse({"object": "list", "data": [_model(name, started) for name in names]})
 
     async def model(request: Request, name: str) -> Response:
-        relay().routes.plan(name, _caller(relay(), request).models)
+        relay().setup.routes.plan(name, _caller(relay(), request).models)
         return JSONResponse(_model(name, started))
 
     app.add_api_route("/healthz", healthz)
@@ -53,7 +53,7 @@ def readiness(relay: Relay, alarms: list[str]) -> Response:
 
     An alarm (the log cannot be written) is told, and keeps nothing from being served.
     """
-    reason = "draining" if relay.draining else None if relay.upstreams else "no upstream can be used"
+    reason = "draining" if relay.draining else None if relay.setup.upstreams else "no upstream can be used"
     return JSONResponse({"status": reason or "ready", "alarms": alarms}, status_code=503 if reason else 200)
 
 

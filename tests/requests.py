@@ -4,9 +4,11 @@ from typing import Any
 
 from relay.ask import Ask, Head, read, read_head
 from relay.call.account import Account
+from relay.call.setup import Setup
 from relay.endpoints import ENDPOINTS, Endpoint
 from relay.exchange import Header
 from relay.journal import Journal
+from relay.routing import Routes
 
 CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = ENDPOINTS[:4]
 
@@ -19,9 +21,9 @@ def ask(body: bytes, endpoint: Endpoint = CHAT) -> Ask:
     return read(begun(endpoint=endpoint), body, 1 << 20)
 
 
-def account(journal: Journal, of: Head | None = None, **noted: Any) -> Account:
+def account(journal: Journal, of: Head | None = None, setup: Setup | None = None, **noted: Any) -> Account:
     """An account in which some things are noted already."""
-    found = Account(of or begun(), journal)
+    found = Account(of or begun(), setup or Setup(Routes({})), journal)
     for name, value in noted.items():
         setattr(found, name, value)
     return found

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from relay.call import Relay
+from relay.call.setup import Setup
 from relay.counters import MemoryCounters
 from relay.journal import Journal
 from relay.keys import Keyring
@@ -30,14 +31,10 @@ def test_readiness(
     tmp_path: Path, upstreams: dict[str, Upstream], draining: bool, alarms: list[str], status: int, said: str
 ) -> None:
     relay = Relay(
-        routes=Routes.of([]),
+        setup=Setup(Routes.of([]), upstreams),
         keyring=Keyring(b"", {}),
-        upstreams=upstreams,
-        rates={},
         counters=MemoryCounters(),
         journal=Journal(tmp_path),
-        bodies="none",
-        max_body=1,
         draining=draining,
     )
 

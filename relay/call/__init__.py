@@ -6,37 +6,29 @@ where it is discovered and answered here.
 
 import asyncio
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from relay import ask as asking
 from relay.call.account import Account
 from relay.call.delivery import Delivery, deliver, outcome_of
+from relay.call.setup import Setup
 from relay.call.sink import Sink
 from relay.counters import Counters
 from relay.errors import InternalError, Overloaded, RelayError
 from relay.exchange import lines
 from relay.journal import Journal
 from relay.keys import Keyring, authenticate
-from relay.pricing import Rate
-from relay.record import Keep
-from relay.routing import Routes
-from relay.upstream.door import Upstream, open_first
+from relay.upstream.door import open_first
 
 
 @dataclass(slots=True)
 class Relay:
-    """What all requests share. Each value is immutable and swapped whole, so a request keeps what it started with."""
+    """What all requests share. `setup` and `keyring` are immutable and swapped whole."""
 
-    routes: Routes
+    setup: Setup
     keyring: Keyring
-    upstreams: Mapping[str, Upstream]
-    rates: Mapping[str, Rate]
     counters: Counters
     journal: Journal
-    bodies: Keep
-    max_body: int  # bytes
-    heartbeat: float | None = None  # seconds
     draining: bool = False
 
 
@@ -49,7 +41,7 @@ def admit(relay: Relay, account: Account) -> None:
     if head.credential is None:
         raise asking.ambiguous()
     account.key = key = authenticate(relay.keyring, head.credential, account.at / 1e6)
-    account.keep = key.log or relay.bodies
+    account.keep = key.log or account.setup.bodies
     if head.log is not None:
         account.keep = asking.less(account.keep, head.log)
 
@@ -60,25 +52,26 @@ async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None
     Cancel it when the client leaves: the upstream's connection closes at once, and the record says so.
     """
     delivery: Delivery | None = None
+    setup = account.setup
     try:
         # what do you want?
-        account.ask = ask = asking.read(account.head, body, relay.max_body)
-        model = ask.model or asking.default(relay.routes.default_model)
+        account.ask = ask = asking.read(account.head, body, setup.max_body)
+        model = ask.model or asking.default(setup.routes.default_model)
         # who can serve it, and may you ask for it?
         key = account.key
-        plan = relay.routes.plan(model, key.models if key else None)
+        plan = setup.routes.plan(model, key.models if key else None)
         account.target = target = plan.targets[0]
-        if relay.rates:
-            account.rate = relay.rates.get(target.name)
+        if setup.rates:
+            account.rate = setup.rates.get(target.name)
         # may you spend it?
         if key is not None:
             account.lease = relay.counters.admit(key, account.at / 1e6)
         # here it is
         account.asked_at = time.perf_counter_ns()
-        opened = await open_first(plan, account.head, ask, relay.upstreams, account.tries)
+        opened = await open_first(plan, account.head, ask, setup.upstreams, account.tries)
         account.edits = opened.edited.names
         named = model if plan.alias.response_model == "alias" else None
-        delivery = deliver(account, opened, sink, named, relay.heartbeat)
+        delivery = deliver(account, opened, sink, named, setup.heartbeat)
         if opened.reply.whole is None:
             await opened.reply.pump(delivery.take, delivery.drained)
         else:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from relay import pricing, redaction
 from relay.ask import Ask, Head, new_id
+from relay.call.setup import Setup
 from relay.counters import FREE, Lease
 from relay.exchange import Lines, lines
 from relay.journal import Journal
@@ -34,15 +35,16 @@ class Account:
 
     __slots__ = (
         "ask", "asked_at", "at", "began", "bytes_out", "content_type", "cost", "edits", "first_at", "head", "id",
-        "journal", "keep", "kept", "key", "last_at", "lease", "rate", "ready_at", "response", "settled", "status",
-        "target", "tries", "usage",
+        "journal", "keep", "kept", "key", "last_at", "lease", "rate", "ready_at", "response", "settled", "setup",
+        "status", "target", "tries", "usage",
     )  # fmt: skip
 
-    def __init__(self, head: Head, journal: Journal) -> None:
+    def __init__(self, head: Head, setup: Setup, journal: Journal) -> None:
         self.at = at = time.time_ns() // 1000
         self.began = time.perf_counter_ns()
         self.id = new_id(at)
         self.head = head
+        self.setup = setup
         self.journal = journal
         self.key: Key | None = None
         self.keep: Keep = "none"

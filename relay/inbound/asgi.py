@@ -114,14 +114,14 @@ async def serve(
     head = read_head(*found, scope.get("query_string", b""), said, peer)
     outward = AsgiSink(send)
     sink: Sink = TextSink(outward, events=_wants_events(said)) if endpoint is TEXT else outward
-    account = Account(head, relay.journal)
+    account = Account(head, relay.setup, relay.journal)
     try:
         call.admit(relay, account)
-        guard.check_said(head, scope["http_version"], relay.max_body)
-        body = await _body(receive, relay.max_body)
+        guard.check_said(head, scope["http_version"], account.setup.max_body)
+        body = await _body(receive, account.setup.max_body)
         account.ready_at = time.perf_counter_ns()
         if endpoint is TEXT:
-            body = question(relay, account, body)
+            body = question(account, body)
     except RelayError as fault:
         call.refuse(account, fault, sink)
     except _ClientLeft:

@@ -113,8 +113,8 @@ class RelayProtocol(HttpToolsProtocol):
         turn.begin(self._repeat.known, True, True)
         if not turn.admit():
             return
-        if len(body) > self._relay.max_body:
-            self._refuse(guard.too_long(self._relay.max_body))
+        if len(body) > turn.max_body:
+            self._refuse(guard.too_long(turn.max_body))
         else:
             turn.serve(body)
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from relay import ask as asking
-from relay import call, splice, sse
+from relay import splice, sse
 from relay.call.account import Account
 from relay.call.sink import Sink
 from relay.exchange import Lines, headers, lines
@@ -16,20 +16,21 @@ _GREETING = b'[{"role":"user","content":"Hello"}]'
 _UNTOLD = frozenset({b"content-type", b"content-length", b"content-encoding"})
 
 
-def question(relay: call.Relay, account: Account, body: bytes) -> bytes:
+def question(account: Account, body: bytes) -> bytes:
     """The chat request for `{"messages"?, "model"?}`: without messages it says Hello.
 
     Raises BadRequest, UnsupportedMedia, BodyTooLarge.
     """
     head = account.head
-    body = asking.plain(body, head, relay.max_body) or b"{}"
+    body = asking.plain(body, head, account.setup.max_body) or b"{}"
     account.head = replace(head, encoding=b"")  # decoded once is enough
     fields = splice.read(body)
     changes = {"stream": b"true"}
     if "messages" not in fields:
         changes["messages"] = _GREETING
     allowed = account.key.models if account.key else None
-    first = relay.routes.default_model or next(iter(relay.routes.names(allowed)), None)
+    routes = account.setup.routes
+    first = routes.default_model or next(iter(routes.names(allowed)), None)
     if "model" not in fields and first is not None:
         changes["model"] = msgspec.json.encode(first)
     return splice.patch(body, fields, changes)

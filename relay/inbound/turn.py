@@ -68,7 +68,7 @@ class Turn:
 
     def begin(self, head: Head, chunks: bool, keep_alive: bool) -> None:
         """A request with this head has arrived. `chunks`: an answer of unknown length may go out in chunks."""
-        self._account = Account(head, self._relay.journal)
+        self._account = Account(head, self._relay.setup, self._relay.journal)
         self._chunks = chunks
         self.keep_alive = keep_alive
         self.response_complete = False
@@ -88,6 +88,11 @@ class Turn:
         return self._account.head
 
     @property
+    def max_body(self) -> int:
+        """Bytes that the request's body may have."""
+        return self._account.setup.max_body
+
+    @property
     def swallows(self) -> bool:
         """Whether what still comes of a refused request's body is worth reading, to keep the connection."""
         head = self.head
@@ -103,7 +108,7 @@ class Turn:
         try:
             call.admit(self._relay, self._account)
             if unseen is not None:
-                guard.check_said(self.head, unseen, self._relay.max_body)
+                guard.check_said(self.head, unseen, self._account.setup.max_body)
         except RelayError as fault:
             self.refuse(fault)
             return False
@@ -112,7 +117,7 @@ class Turn:
     def receive(self, piece: bytes) -> None:
         """A piece of the body. Raises BodyTooLarge."""
         self.size += len(piece)
-        guard.check_length(self.size, self._relay.max_body)
+        guard.check_length(self.size, self._account.setup.max_body)
         self._body.append(piece)
 
     def run(self) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from relay.call import Relay, admit
+from relay.call.setup import Setup
 from relay.counters import MemoryCounters
 from relay.errors import BadRequest, Unauthorized
 from relay.exchange import Header
@@ -22,12 +23,12 @@ OURS: Header = (b"authorization", b"Bearer " + TEXT.encode())
 
 def relay(folder: Path, log: Keep | None = None, bodies: Keep = "full") -> Relay:
     keyring = Keyring.of(PEPPER, [replace(KEY, log=log)])
-    return Relay(Routes({}), keyring, {}, {}, MemoryCounters(), Journal(folder), bodies, max_body=1000)
+    return Relay(Setup(Routes({}), bodies=bodies), keyring, MemoryCounters(), Journal(folder))
 
 
 def test_the_holder_of_a_key_is_let_in(tmp_path: Path) -> None:
     running = relay(tmp_path)
-    noted = account(running.journal, begun(OURS))
+    noted = account(running.journal, begun(OURS), running.setup)
 
     for _ in range(2):
         admit(running, noted)
@@ -40,14 +41,14 @@ def test_nobody_else_is(tmp_path: Path, headers: tuple[Header, ...]) -> None:
     running = relay(tmp_path)
 
     with pytest.raises(Unauthorized):
-        admit(running, account(running.journal, begun(*headers)))
+        admit(running, account(running.journal, begun(*headers), running.setup))
 
 
 def test_two_different_credentials_are_ambiguous(tmp_path: Path) -> None:
     running = relay(tmp_path)
 
     with pytest.raises(BadRequest, match="two different credentials") as refused:
-        admit(running, account(running.journal, begun(OURS, (b"api-key", b"sk-1"))))
+        admit(running, account(running.journal, begun(OURS, (b"api-key", b"sk-1")), running.setup))
 
     assert "ambiguous_credentials" == refused.value.code
     assert "sk-" not in refused.value.message
@@ -71,7 +72,7 @@ def test_the_keys_wish_goes_before_the_configurations(
     tmp_path: Path, bodies: Keep, log: Keep | None, wish: bytes | None, expected: Keep
 ) -> None:
     running = relay(tmp_path, log, bodies)
-    noted = account(running.journal, begun(OURS, *([] if wish is None else [(b"x-relay-log", wish)])))
+    noted = account(running.journal, begun(OURS, *([] if wish is None else [(b"x-relay-log", wish)])), running.setup)
 
     admit(running, noted)
 

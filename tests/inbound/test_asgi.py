@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from relay import call
+from relay.call.setup import Setup
 from relay.counters import MemoryCounters
 from relay.inbound.asgi import Message, Scope, relayed, serve
 from relay.journal import Journal, frames
@@ -24,6 +25,9 @@ SCOPE: Scope = {
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi " * 50}], "stream": True}).encode()
 
 
+ROUTES = Routes.of([Alias("m", (Target("echo", "m"),))])
+
+
 class Server:
     """An ASGI server. It brings one piece of a body, and holds on, or raises OSError, at the first body to send."""
 
@@ -35,14 +39,10 @@ class Server:
         self._breaks = breaks
         self._held = False
         self.relay = call.Relay(
-            routes=Routes.of([Alias("m", (Target("echo", "m"),))]),
+            setup=Setup(ROUTES, {"echo": Upstream("echo", EchoEngine())}, bodies="none", max_body=10_000),
             keyring=Keyring.of(b"", [KEY]),
-            upstreams={"echo": Upstream("echo", EchoEngine())},
-            rates={},
             counters=MemoryCounters(),
             journal=Journal(folder),
-            bodies="none",
-            max_body=10_000,
         )
 
     async def receive(self) -> Message:

@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 
-from relay import call
 from relay.ask import read
 from relay.call.account import Account
-from relay.counters import MemoryCounters
+from relay.call.setup import Setup
 from relay.endpoints import TEXT
 from relay.errors import BadRequest, BodyTooLarge
 from relay.exchange import Header
 from relay.inbound.text import TextSink, question
 from relay.journal import Journal
-from relay.keys import Key, Keyring
+from relay.keys import Key
 from relay.routing import Alias, Routes, Target
 from tests.requests import begun
 from tests.sink import KeptSink
@@ -35,19 +34,10 @@ def asked(
     folder: Path, body: bytes, *headers: Header, default: str | None = None, models: tuple[str, ...] | None = None
 ) -> tuple[Account, bytes]:
     """What is made of `body` for a key that may use `models`, and the account of it."""
-    relay = call.Relay(
-        routes=Routes.of(ROUTES, default),
-        keyring=Keyring.of(b"", []),
-        upstreams={},
-        rates={},
-        counters=MemoryCounters(),
-        journal=Journal(folder),
-        bodies="none",
-        max_body=LIMIT,
-    )
-    account = Account(begun(*headers, endpoint=TEXT), relay.journal)
+    setup = Setup(Routes.of(ROUTES, default), max_body=LIMIT)
+    account = Account(begun(*headers, endpoint=TEXT), setup, Journal(folder))
     account.key = Key(id="k", name="k", digest=b"", models=models)
-    return account, question(relay, account, body)
+    return account, question(account, body)
 
 
 QUESTIONS: dict[str, tuple[bytes, dict[str, Any]]] = {
