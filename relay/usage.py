@@ -109,7 +109,7 @@ def of_tail(body: bytes) -> Usage | None:
         fields = found[1] if found else b""
     try:
         return _decode_said(b"{" + fields + b"}").usage()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -105,14 +105,15 @@ class Client:
 
     def _body(self, headers: dict[str, str]) -> tuple[bytes, bool]:
         if "chunked" in headers.get("transfer-encoding", ""):
-            return self._chunked()
+            return self.chunked()
         if "content-length" not in headers:
             return self.rest(), False
         size = int(headers["content-length"])
         body = self._exactly(size)
         return body, len(body) == size
 
-    def _chunked(self) -> tuple[bytes, bool]:
+    def chunked(self) -> tuple[bytes, bool]:
+        """A chunked body from its next chunk on, and whether its end came."""
         parts: list[bytes] = []
         try:
             while size := int(self.read_to(b"\r\n"), 16):

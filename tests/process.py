@@ -168,9 +168,9 @@ class RelayProcess:
             check=False,
         )
 
-    def log(self) -> list[dict[str, Any]]:
+    def log(self, most: int = 10_000) -> list[dict[str, Any]]:
         """Every record, by `relay log --json`."""
-        done = self.run("log", "--json", "-n", "10000")
+        done = self.run("log", "--json", "-n", str(most))
         assert (0, "") == (done.returncode, done.stderr)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -199,8 +199,28 @@ class RelayProcess:
 
     def memory(self) -> int:
         """Resident bytes of the process."""
+        return self._status("VmRSS")
+
+    def peak(self) -> int:
+        """The most bytes that were ever resident, or were since `forget_peak`."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        """Let the peak begin anew, at what is resident now."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def cpu(self) -> float:
+        """Seconds of processor time that it has used, all threads together."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def files(self) -> int:
+        """How many files, sockets and pipes it holds open."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def _status(self, name: str) -> int:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
     def _command(self, *arguments: str) -> list[str]:
         name, *rest = arguments

@@ -69,6 +69,14 @@ def test_of_a_body(case: str) -> None:
     assert expected == of_body(json.dumps(body, indent=2).encode())
 
 
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize("body", [b'{"usage":{"prompt_tokens":1,"x":' + DEEP + b"}}", b'{"usage":' + DEEP + b"}"])
+def test_of_what_is_too_deep(body: bytes) -> None:
+    assert of_body(body) is None
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"usage":{"prompt_tokens":1', b'{"a":' + b"[" * 100_000])
 def test_of_what_is_no_json(body: bytes) -> None:
     assert of_body(body) is None
