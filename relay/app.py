@@ -14,22 +14,22 @@ from typing import Any
 
 from relay import keys
 from relay.call import Relay
-from relay.call.setup import Setup
 from relay.config import Config
 from relay.counters import MemoryCounters
+from relay.health import Health
 from relay.inbound import asgi
 from relay.inbound.asgi import Receive, Scope, Send
 from relay.inbound.watch import Watch
 from relay.journal import Journal, beside
-from relay.keys import Keyring
+from relay.keys import Key, Keyring
 from relay.pages import pages
+from relay.reload import Amend, Reload, Version
 from relay.store import Store, StoreFault
 from relay.store.pepper import pepper
 from relay.store.sqlite import SqliteStore
 from relay.store.writer import Writer
-from relay.upstream.kinds import build
 
-_LOOK_PERIOD = 0.5  # seconds between two looks at whether a key changed: a revoked one is out within a second
+_LOOK_PERIOD = 0.5  # seconds between two looks at keys and configuration: a revoked key is out within a second
 _LAST_TURNS = 10  # of the loop, of which a request that is just being connected needs a few to hear that it is cut
 _ADMIN_PREFIX = "sk-relay-admin-"
 _ADMIN_DIGEST = "admin_digest"
@@ -45,15 +45,21 @@ class FirstStart:
 
 
 class App:
-    """The ASGI application of one configuration. `environ` is where RELAY_PEPPER may stand."""
+    """The ASGI application of one configuration, and of what its file says later.
 
-    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+    `environ` is where secrets may stand. `amend` puts what wins over the file into what is read from it again.
+    """
+
+    def __init__(self, config: Config, environ: Mapping[str, str], amend: Amend = lambda config: config) -> None:
         self._config = config
         self._environ = environ
         self._watch = Watch()
+        self._reload = Reload(config, environ, amend)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._store: Store | None = None
         self._writer: Writer | None = None
         self._relay: Relay | None = None
+        self._stored: list[Key] = []  # the store's keys, as they were at that version
         self._keys_version = -1
         self._look: asyncio.TimerHandle | None = None
         self._alarms: list[str] = []
@@ -69,11 +75,13 @@ class App:
         journal = Journal(beside(config.store))
         self._writer = Writer(journal, lambda: SqliteStore(config.store), config.log.retention)
         self._relay = Relay(
-            setup=_setup(config),
+            setup=self._reload.open(),
             keyring=Keyring(secret, {}),
             counters=MemoryCounters(),
             journal=journal,
+            health=Health(config.health),
         )
+        self._relay.counters.queue(config.queue.size, config.queue.wait)
         self._refresh_keys()
 
     async def start(self) -> dict[str, Any]:
@@ -83,12 +91,24 @@ class App:
         if self._writer is not None:
             self._writer.start()
         self._watch.start()
+        self._loop = asyncio.get_running_loop()
+        self._reload.start(self._take_over)
         self._look_around()
         return {"relay": self._running(), "watch": self._watch}
+
+    def reload(self) -> None:
+        """Read the configuration's file now, changed or not. A signal's handler may call it."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._reload.read)
 
     def drain(self) -> None:
         """Say by /readyz that no new requests are wanted."""
         self._running().draining = True
+
+    @property
+    def running(self) -> int:
+        """How many requests run at the upstreams."""
+        return sum(upstream.engine.running for upstream in self._running().setup.upstreams.values())
 
     def cut(self) -> None:
         """End every request that is still under way; each gets its error and its record."""
@@ -103,6 +123,7 @@ class App:
             await asyncio.sleep(0)
         if self._look is not None:
             self._look.cancel()
+        self._reload.stop()
         for upstream in relay.setup.upstreams.values():
             await upstream.engine.close()
         relay.journal.close()  # first, so that the writer may finish with its last segment and remove it
@@ -119,8 +140,10 @@ class App:
     # --- what changes while it runs
 
     def _look_around(self) -> None:
-        """Take over changed keys, and tell what keeps the log from being written, once for each change."""
+        """Take over changed keys and a changed file, and tell what is wrong, once for each change."""
+        self._reload.look()
         alarms = [alarm for alarm in (self._running().journal.alarm, self._writer and self._writer.alarm) if alarm]
+        alarms += self._reload.faults
         try:
             self._refresh_keys()
         except StoreFault as fault:  # the keys known so far stay in force
@@ -132,13 +155,25 @@ class App:
         self._look = asyncio.get_running_loop().call_later(_LOOK_PERIOD, self._look_around)
 
     def _refresh_keys(self) -> None:
-        """Take over the store's keys if they changed, beside those of the configuration."""
+        """Take over the store's keys if they changed."""
         if self._store is None or (version := self._store.keys_version()) == self._keys_version:
             return
-        secret = self._running().keyring.pepper
-        fixed = [key.key(secret) for key in self._config.keys]
-        self._running().keyring = Keyring.of(secret, [*self._store.keys(), *fixed])
+        self._stored = self._store.keys()
+        self._running().keyring = self._keyring()
         self._keys_version = version
+
+    def _take_over(self, version: Version) -> None:
+        """All of a new configuration in one go: no request sees a part of it."""
+        relay = self._running()
+        relay.setup = version.setup
+        relay.health.policy = version.config.health
+        relay.counters.queue(version.config.queue.size, version.config.queue.wait)
+        relay.keyring = self._keyring()
+
+    def _keyring(self) -> Keyring:
+        """The store's keys, and those of the configuration."""
+        secret = self._running().keyring.pepper
+        return Keyring.of(secret, [*self._stored, *(key.key(secret) for key in self._reload.version.config.keys)])
 
     # --- ASGI
 
@@ -158,18 +193,6 @@ class App:
         await receive()
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
-
-
-def _setup(config: Config) -> Setup:
-    """What requests need of `config`. Raises SetupFault when an upstream's CA file or proxy cannot be used."""
-    return Setup(
-        routes=config.routes,
-        upstreams={name: build(spec) for name, spec in config.upstreams.items()},
-        rates=config.prices,
-        bodies=config.log.bodies,
-        max_body=config.server.max_body,
-        heartbeat=config.server.heartbeat,
-    )
 
 
 def prepare(config: Config, environ: Mapping[str, str]) -> FirstStart | None:

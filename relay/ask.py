@@ -3,9 +3,10 @@
 The head is frozen before a byte of the body is looked at: what a trailer says later counts for nothing.
 """
 
+import math
 import random
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import zstandard
@@ -22,6 +23,14 @@ FORWARDED = frozenset({
     b"traceparent", b"tracestate",
 })  # fmt: skip
 _LENGTH_DIGITS = 18  # of a content-length that is one
+_COUNT_DIGITS = 3  # of a number of retries
+_PATIENCES = (b"x-stainless-read-timeout", b"x-stainless-timeout")  # seconds: of the client for Python, and JavaScript
+_LEAST_PATIENCE = 0.05  # seconds
+# As agents send them: Codex, Claude Code, OpenCode, and OpenRouter's clients.
+_SESSIONS = (
+    b"session_id", b"session-id", b"conversation_id", b"x-claude-code-session-id", b"x-opencode-session",
+    b"x-session-affinity", b"x-session-id",
+)  # fmt: skip
 _CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key"})
 _STRICTER: dict[Keep, int] = {"full": 0, "redacted": 1, "none": 2}
 _CLIENT_LENGTH = 200  # characters of a user agent that are kept
@@ -50,6 +59,9 @@ class Head(msgspec.Struct, frozen=True):
     client: str
     tags: tuple[str, ...]
     log: str | None
+    patience: float = math.inf  # seconds that the caller waits for the head of an answer
+    retry: int = 0  # how often its client has tried this call before
+    session: bytes = b""  # what an agent calls its conversation
     requests: dict[object, Request] = {}
 
 
@@ -81,7 +93,24 @@ def read_head(
         client=f"{peer} {_text(agent)}" if agent else peer,
         tags=_tags(said.get(b"x-relay-tags", b"")),
         log=None if log is None else _text(log).strip().lower(),
+        patience=_patience(said),
+        retry=_count(said.get(b"x-stainless-retry-count", b"")),
+        session=next((said[name] for name in _SESSIONS if said.get(name)), b""),
     )
+
+
+def _patience(said: Mapping[bytes, bytes]) -> float:
+    """How long the caller waits, as OpenAI's clients say it, less what it takes to tell it so in time."""
+    stated = next((said[name] for name in _PATIENCES if name in said), b"")
+    try:
+        seconds = float(stated)
+    except ValueError:
+        return math.inf
+    return max(_LEAST_PATIENCE, seconds - min(1.0, seconds / 10)) if seconds > 0 else math.inf
+
+
+def _count(text: bytes) -> int:
+    return int(text) if text.isdigit() and len(text) <= _COUNT_DIGITS else 0
 
 
 def credential(headers: Sequence[Header]) -> bytes | None:

@@ -5,6 +5,8 @@ the caller did not ask for usage. In the answer: the extra usage chunk taken out
 alias says `response_model: alias`.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from relay import splice, sse
@@ -14,20 +16,27 @@ from relay.errors import BadRequest
 from relay.routing import Alias, Target
 
 _USAGE = b'{"include_usage":true}'
+_MODEL = ("model",)
 _Options = dict[str, msgspec.Raw]
 
 
 class Edited(msgspec.Struct, frozen=True):
-    """`body` as the upstream gets it; `names` of what was changed; `asks_usage`: usage is asked for on our behalf."""
+    """`body` as the upstream gets it; `names` of what was changed; `asks_usage`: usage is asked for on our behalf.
+
+    `patch` is the changes as a JSON Patch (RFC 6902), where there are more than the model's name.
+    """
 
     body: bytes
     names: tuple[str, ...]
     asks_usage: bool
+    patch: bytes = b""
 
 
 def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, may_ask_usage: bool) -> Edited:
     """The body for `target`. Raises BadRequest when `stream_options` is not an object."""
     body, fields = ask.body, ask.fields
+    if alias.is_plain and "stream" not in fields and "model" in fields:
+        return _named(body, fields, target.written)  # nearly all that do not stream
     changes: dict[str, bytes] = {}
     if bytes(fields.get("model", b"")) != target.written or not splice.is_plain(body, fields, "model"):
         changes["model"] = target.written
@@ -44,7 +53,26 @@ def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, may_ask_usa
             if options is not None:
                 changes["stream_options"] = options
                 asks_usage = True
-    return Edited(splice.patch(body, fields, changes) if changes else body, tuple(changes), asks_usage)
+    if not changes:
+        return Edited(body, (), False)
+    patch = _patch(fields, changes) if len(changes) > 1 or "model" not in changes else b""
+    return Edited(splice.patch(body, fields, changes), tuple(changes), asks_usage, patch)
+
+
+def _named(body: bytes, fields: splice.Fields, model: bytes) -> Edited:
+    """The body where only the model's name may have to change."""
+    if bytes(fields["model"]) == model and splice.is_plain(body, fields, "model"):
+        return Edited(body, (), False)
+    return Edited(splice.replaced(body, fields, "model", model), _MODEL, False)
+
+
+def _patch(fields: splice.Fields, changes: Mapping[str, bytes]) -> bytes:
+    operations = [
+        b'{"op":"%b","path":"/%b","value":%b}'
+        % (b"replace" if name in fields else b"add", name.replace("~", "~0").replace("/", "~1").encode(), value)
+        for name, value in changes.items()
+    ]
+    return b"[%b]" % b",".join(operations)
 
 
 def _usage_options(raw: bytes | msgspec.Raw | None) -> bytes | None:

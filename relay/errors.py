@@ -16,6 +16,7 @@ RelayError                 status  type                    code
 │   └── QuotaExceeded       429    insufficient_quota      insufficient_quota
 ├── UpstreamFault
 │   ├── UpstreamError       502    api_error               upstream_error
+│   ├── UpstreamRefusal     502    api_error               upstream_error
 │   ├── UpstreamOff         502    api_error               upstream_error
 │   ├── UpstreamAuthFailed  502    api_error               upstream_auth_failed
 │   └── UpstreamTimeout     504    api_error               upstream_timeout
@@ -38,7 +39,10 @@ class SetupFault(Exception):
 
 @dataclass(eq=False)
 class RelayError(Exception):
-    """A refusal or failure that the relay answers. `retry_after` is in seconds; None where no wait would help."""
+    """A refusal or failure that the relay answers. `retry_after` is in seconds; None where no wait would help.
+
+    `sent`: an upstream may have seen the request, and may be at work on it, and bill it.
+    """
 
     message: str
     code: str | None = None
@@ -49,6 +53,7 @@ class RelayError(Exception):
     type = "api_error"
     default_code: ClassVar[str | None] = "internal_error"
     should_retry = False
+    sent = False
     source = "relay"
 
     def __post_init__(self) -> None:
@@ -130,17 +135,26 @@ class QuotaExceeded(CallerFault):
 class UpstreamFault(RelayError):
     """The upstream failed, or could not be reached; nothing that it said about itself is shown."""
 
-    status, source = 502, "upstream"
+    status, source, sent = 502, "upstream", True
 
 
 class UpstreamError(UpstreamFault):
     default_code, should_retry = "upstream_error", True
 
 
+class UpstreamRefusal(UpstreamFault):
+    """It said so itself, in the first event of a stream: in its own words, and with its own status if it names one.
+
+    `said` is that event's data.
+    """
+
+    default_code, should_retry, said = "upstream_error", True, b""
+
+
 class UpstreamOff(UpstreamFault):
     """It is configured, and cannot be used until the configuration changes: to try again is of no use."""
 
-    default_code = "upstream_error"
+    default_code, sent = "upstream_error", False
 
 
 class UpstreamAuthFailed(UpstreamFault):

@@ -19,12 +19,16 @@ Drained = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `first_byte` runs from the sent request to the answer's head, `idle` between two reads of its body."""
+    """Seconds. `first_byte` runs from the sent request to the answer's head, `idle` between two reads of its body.
+
+    `pace` is in bytes a second, averaged over 30 s: an answer that comes more slowly is given up. None is no limit.
+    """
 
     connect: float = 5.0
     first_byte: float = 600.0
     idle: float = 120.0
     total: float | None = None
+    pace: float | None = None
 
 
 class Request(msgspec.Struct, eq=False):
@@ -58,7 +62,9 @@ class Reply(Protocol):
     def whole(self) -> bytes | None: ...
 
     async def pump(self, take: Take, drained: Drained) -> None:
-        """Call `take` for every piece, the last one (perhaps empty) with last=True; return after it.
+        """Call `take` for every piece, the last one (perhaps empty) with last=True; return then, and await nothing.
+
+        A client that has the last piece may ask again at once, over the same connection.
 
         Raises UpstreamError when the body ends early, UpstreamTimeout when it stalls. Cancelled, it closes the
         connection at once and without an await.
@@ -71,11 +77,26 @@ class Reply(Protocol):
 class Engine(Protocol):
     """A way to reach one upstream's origin."""
 
-    def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> Coroutine[Any, Any, Reply]:
+    @property
+    def running(self) -> int:
+        """How many requests it has: those whose answer is under way, and those that wait for a connection."""
+
+    def open(
+        self, request: Request, body: bytes | AsyncIterable[bytes], within: float | None = None
+    ) -> Coroutine[Any, Any, Reply]:
         """Send `request` with `body`, and return when the head of the answer is in.
 
-        Raises UpstreamError (refused, reset, garbage), UpstreamTimeout (connect, first byte), Overloaded (no free
-        connection in time). Cancelled, it closes the connection at once.
+        It has to be in `within` seconds from now, waiting for a connection included; None leaves it to the timeouts.
+
+        Raises UpstreamError (refused, reset, garbage), UpstreamTimeout (connect, first byte, `within`), Overloaded (no
+        free connection in time, or too many who wait for one). The fault's `sent` is False where the upstream cannot
+        have seen anything of the request. Cancelled, it closes the connection at once.
+        """
+
+    def retire(self) -> None:
+        """Another engine has taken its place: idle connections close now, each other one when its answer ends.
+
+        Requests that still hold it may go on to use it. When nothing runs any more, nothing is left open.
         """
 
     async def close(self) -> None:

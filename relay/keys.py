@@ -5,6 +5,7 @@ the secret 43 of base64url (32 random bytes). The id is public and names the key
 """
 
 import hmac
+import re
 import secrets
 from base64 import b32encode
 from collections.abc import Iterable, Mapping
@@ -16,12 +17,16 @@ from relay.record import Keep
 
 PREFIX = "sk-relay-"
 ID_LENGTH = 10
+_TAG = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 UNKNOWN = "The API key is missing or not known here; send a key of this relay as `Authorization: Bearer sk-relay-…`."
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Times are whole seconds since 1970; None is no limit, no end, no wish. `models` are names and patterns."""
+    """Times are whole seconds since 1970; None is no limit, no end, no wish. `models` are names and patterns.
+
+    `tags` say which targets serve its holder, beside those that serve everyone.
+    """
 
     id: str
     name: str
@@ -35,6 +40,7 @@ class Key:
     revoked_at: int | None = None
     log: Keep | None = None
     created_at: int = 0
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,13 @@ def digest(pepper: bytes, credential: bytes) -> bytes:
     return hmac.digest(pepper, credential, "sha256")
 
 
+def tag(text: str) -> str:
+    """The text itself, when a key or a target can have it as a tag. Raises ValueError."""
+    if _TAG.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is no tag: 1 to 64 letters of ASCII, digits and - _ . :")
+    return text
+
+
 def mint(
     name: str,
     pepper: bytes,
@@ -78,6 +91,7 @@ def mint(
     budget: str | None = None,
     expires_at: int | None = None,
     log: Keep | None = None,
+    tags: tuple[str, ...] = (),
 ) -> tuple[str, Key]:
     """A new key: the text to hand out once, and what to keep."""
     key_id = b32encode(secrets.token_bytes(10)).decode().lower()[:ID_LENGTH]
@@ -94,6 +108,7 @@ def mint(
         expires_at=expires_at,
         log=log,
         created_at=created_at,
+        tags=tags,
     )
     return plaintext, key
 

@@ -6,48 +6,47 @@ seconds, all of `rpm` at once for a key that was at rest, and a stated wait afte
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 MINUTE = 60.0
 MARGIN = 0.001  # seconds on top of a wait: far above a float's rounding of the time, so that who waits is admitted
 
 
-class Limits(Protocol):
-    """What may be used, each 1 or more; None is no limit. A Key is one."""
-
-    @property
-    def rpm(self) -> int | None: ...
-    @property
-    def concurrency(self) -> int | None: ...
-
-
 @dataclass(slots=True)
 class Use:
-    """What was used lately. `minute` counts from 1970; `running` are requests that have not ended."""
+    """What was used lately. `minute` counts from 1970; `running` are requests that have not ended, `limit` of them may.
+
+    `limit` is as it was last said.
+    """
 
     minute: float = 0.0
     previous: int = 0
     current: int = 0
     running: int = 0
+    limit: int = 0
 
 
-def check(limits: Limits, use: Use, now: float) -> float | None:
-    """None when one more request fits, else the seconds until it does: 1 where that hangs on a running request's end.
+def check(rpm: int | None, use: Use, now: float) -> float | None:
+    """None when one more request fits, else the seconds until it does. `rpm` is 1 or more; None is no limit.
 
-    `now` is in seconds since 1970. Nothing is counted here: whoever goes on adds to `use.current` and `use.running`.
+    `now` is in seconds since 1970. Nothing is counted here: whoever goes on adds to `use.current`.
     """
     minute = now // MINUTE
     if minute != use.minute:
         _turn(use, minute)
-    if limits.concurrency is not None and use.running >= limits.concurrency:
-        return 1.0
-    rpm = limits.rpm
     if rpm is None or use.current + use.previous < rpm:  # nothing of the last minute has to fade for that
         return None
     second = now - minute * MINUTE
     if use.current + use.previous * (1.0 - second / MINUTE) < rpm:
         return None
     return _wait(rpm, use, second)
+
+
+def left(rpm: int, use: Use, now: float) -> int:
+    """How many requests more fit at `now`, in the minute that `check` was last told of."""
+    if not use.previous:
+        return rpm - use.current
+    faded = use.previous * (1.0 - (now - use.minute * MINUTE) / MINUTE)
+    return max(0, int(rpm - use.current - faded))
 
 
 def _turn(use: Use, minute: float) -> None:

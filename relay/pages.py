@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from relay import ask, endpoints
+from relay import ask, endpoints, routing
 from relay.call import Relay
+from relay.call.readiness import readiness
 from relay.errors import InternalError, MethodNotAllowed, RelayError, UnknownUrl
 from relay.keys import Key, authenticate
+from relay.routing import Circumstances
 
 _MODELS = ("/v1/models", "/models", "/openai/v1/models", "/openai/models")
 
@@ -27,14 +30,18 @@ def pages(relay: Callable[[], Relay], alarms: Callable[[], list[str]], started: 
         return JSONResponse({"status": "ok"})
 
     async def readyz() -> Response:
-        return readiness(relay(), alarms())
+        found = readiness(relay(), alarms())
+        return Response(msgspec.json.encode(found), 200 if found.ready else 503, media_type="application/json")
 
     async def models(request: Request) -> Response:
-        names = relay().setup.routes.names(_caller(relay(), request).models)
+        caller = _caller(relay(), request)
+        names = relay().setup.routes.names(caller.models, frozenset(caller.tags))
         return JSONResponse({"object": "list", "data": [_model(name, started) for name in names]})
 
     async def model(request: Request, name: str) -> Response:
-        relay().setup.routes.plan(name, _caller(relay(), request).models)
+        caller = _caller(relay(), request)
+        found = relay().setup.routes.plan(name, caller.models)
+        routing.plan(found.alias, name, Circumstances(frozenset(caller.tags)))  # refuses whom no target serves
         return JSONResponse(_model(name, started))
 
     app.add_api_route("/healthz", healthz)
@@ -46,15 +53,6 @@ def pages(relay: Callable[[], Relay], alarms: Callable[[], list[str]], started: 
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_fault)
     return app
-
-
-def readiness(relay: Relay, alarms: list[str]) -> Response:
-    """200 while requests can be served, with the reason why not in the body of a 503.
-
-    An alarm (the log cannot be written) is told, and keeps nothing from being served.
-    """
-    reason = "draining" if relay.draining else None if relay.setup.upstreams else "no upstream can be used"
-    return JSONResponse({"status": reason or "ready", "alarms": alarms}, status_code=503 if reason else 200)
 
 
 def _caller(relay: Relay, request: Request) -> Key:

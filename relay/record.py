@@ -16,6 +16,9 @@ Outcome = Literal[
 Keep = Literal["full", "redacted", "none"]
 
 
+UNTOLD = msgspec.Raw()  # JSON that is left out; known by being this very object
+
+
 class Try(msgspec.Struct, frozen=True, omit_defaults=True):
     """One call of one upstream, as it went. Times in milliseconds; None where that point was not reached."""
 
@@ -26,6 +29,23 @@ class Try(msgspec.Struct, frozen=True, omit_defaults=True):
     reused: bool = False
     connect_ms: float | None = None
     first_byte_ms: float | None = None
+    key: str | None = None  # the fingerprint of the upstream's key
+    total_ms: float | None = None  # of a try that was given up after its first byte; the last one's end is the record's
+
+
+class Why(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was decided about a call where that was more than its one target and the model's name in its body.
+
+    `plan` is the candidates and the dropped ones, `patch` the edits of the body as a JSON Patch (RFC 6902). `call`: the
+    id of the first of the requests in which a client made this call, of which this is retry number `retry`.
+    """
+
+    plan: msgspec.Raw = UNTOLD
+    patch: msgspec.Raw = UNTOLD
+    should_retry: bool | None = None  # what the caller was told,
+    retry_after: float | None = None  # and after how many seconds
+    retry: int = 0
+    call: str | None = None
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -60,6 +80,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     tags: tuple[str, ...] = ()
     tries: tuple[Try, ...] = ()
     edits: tuple[str, ...] = ()
+    limits: tuple[tuple[str, int, int], ...] = ()  # name, limit, and what was left of it
+    why: Why | None = None
 
 
 BODY_KEPT = 1 << 20  # bytes kept of a body
@@ -69,7 +91,9 @@ PUBLIC = (
     *("ttft_ms", "duration_ms", "overhead_us", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
     *("cost_usd", "attempts", "client", "tags"),
 )
+_DETAILS = ("usage_source", "bytes_out", "tries", "edits", "retry", "call")
 _NANO = 1_000_000_000  # nano-dollars in a dollar
+_PLAIN = Why()  # of a record that has none
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
 _decode_old = msgspec.msgpack.Decoder(Record).decode
@@ -114,13 +138,16 @@ def is_old(line: bytes) -> bool:
 
 def public(record: Record) -> dict[str, Any]:
     """The record as users see it: PUBLIC, with ISO time in UTC and cost in USD or null, then the details."""
+    why = record.why or _PLAIN
     shown = asdict(record) | {
         "tries": [asdict(each) for each in record.tries],
         "started_at": iso(record.started_at),
         "cost_usd": None if record.cost_nano is None else record.cost_nano / _NANO,
         "attempts": len(record.tries),
+        "retry": why.retry,
+        "call": why.call,
     }
-    return {name: shown[name] for name in (*PUBLIC, "usage_source", "bytes_out", "tries", "edits")}
+    return {name: shown[name] for name in (*PUBLIC, *_DETAILS)}
 
 
 def iso(moment: int) -> str:

@@ -75,6 +75,14 @@ def is_plain(body: bytes, fields: Fields, name: str) -> bool:
     return _value(body, fields, name) >= 0
 
 
+def replaced(body: bytes, fields: Fields, name: str, value: bytes) -> bytes:
+    """`body` with its field `name`, which it has, set to that raw JSON value."""
+    start = _value(body, fields, name)
+    if start < 0:
+        return _rebuilt(fields, {name: value})
+    return b"".join((body[:start], value, body[start + len(fields[name]) :]))
+
+
 def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
     """`body` with every field in `changes` set to its raw JSON value: replaced where it stands, else put in first.
 
@@ -89,10 +97,7 @@ def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
         start = _value(body, fields, name)
         if start < 0:
             return _rebuilt(fields, changes)
-        end = start + len(bytes(fields[name]))
-        if len(changes) == 1:  # nearly always: the model's name
-            return b"".join((body[:start], value, body[end:]))
-        spans.append((start, end, value))
+        spans.append((start, start + len(fields[name]), value))
     if added:
         spans.append(_first(body, fields, added))
     return _spliced(body, spans)

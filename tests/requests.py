@@ -8,7 +8,8 @@ from relay.call.setup import Setup
 from relay.endpoints import ENDPOINTS, Endpoint
 from relay.exchange import Header
 from relay.journal import Journal
-from relay.routing import Routes
+from relay.pricing import Rate
+from relay.routing import Routes, Target
 
 CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = ENDPOINTS[:4]
 
@@ -19,6 +20,11 @@ def begun(*headers: Header, endpoint: Endpoint = CHAT, deployment: str | None = 
 
 def ask(body: bytes, endpoint: Endpoint = CHAT) -> Ask:
     return read(begun(endpoint=endpoint), body, 1 << 20)
+
+
+def priced(target: Target, rate: Rate | None) -> Setup:
+    """A setup in which `target` has that price."""
+    return Setup(Routes({}), rates={} if rate is None else {target.name: rate})
 
 
 def account(journal: Journal, of: Head | None = None, setup: Setup | None = None, **noted: Any) -> Account:

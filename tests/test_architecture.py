@@ -10,14 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    {"errors", "sse", "exchange", "endpoints", "repeat", "story"},
-    {"splice", "usage", "routing", "limits", "wire", "record"},
-    {"pricing", "keys", "redaction"},
+    {"errors", "sse", "exchange", "endpoints", "repeat", "story", "line"},
+    {"splice", "usage", "routing", "limits", "wire", "record", "verdict"},
+    {"pricing", "keys", "redaction", "health", "course"},
     {"config", "counters", "journal", "ask"},
-    {"edits", "store"},
+    {"edits", "store", "session"},
     {"upstream"},
     {"call"},
-    {"inbound", "pages"},
+    {"inbound", "pages", "reload"},
     {"app"},
     {"cli"},
     {"__main__"},
@@ -34,11 +34,15 @@ PURE = (
         "usage",
         "routing",
         "limits",
+        "health",
+        "verdict",
+        "course",
+        "session",
         "pricing",
         "record",
         "redaction",
     ),
-    *("edits", "call.sink", "inbound.guard"),
+    *("edits", "config.restart", "call.sink", "inbound.guard"),
 )
 IMPURE = {
     *("asyncio", "socket", "ssl", "time", "random", "secrets", "os", "sys", "pathlib", "threading", "subprocess"),

@@ -2,21 +2,37 @@
 
 import pickle
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.config import Config, ConfigFault, Secret, Server, StaticKey, Upstream, faults, find, load
+from relay.config import (
+    Config,
+    ConfigFault,
+    Queue,
+    Retry,
+    Secret,
+    Server,
+    StaticKey,
+    Upstream,
+    faults,
+    find,
+    load,
+    restarts,
+)
 from relay.config.document import MOST_NODES, parse
 from relay.config.shapes import Shape
 from relay.errors import SetupFault
 from relay.exchange import Timeouts
+from relay.health import Policy
 from relay.keys import Keyring, authenticate
 from relay.pricing import Rate
-from relay.routing import Alias, Target
+from relay.routing import Alias, Strategy, Target
 
 ROOT = Path(__file__).parent.parent
 OPENAI = "upstreams: {openai: {base_url: https://api.openai.com/v1}}"
@@ -41,9 +57,16 @@ URL = "write http(s)://host[:port][/path]"
 SPAN_OR_NONE = "write a duration such as 250ms, 5s, 10m or 30d, or none"
 SPAN = "write a duration such as 250ms, 5s, 10m or 30d"
 REFERENCE = "write env:NAME, file:/path or ${NAME}, and nothing around it"
+REFERENCES = "write a list of env:NAME, file:/path or ${NAME}, and nothing around each"
 HEADERS = "write a mapping from headers to texts, or references such as env:NAME"
 PRICE_OR_0 = "write USD per million tokens, such as 0.15, or 0 for a model that writes none"
 PRICE = "write USD per million tokens, such as 0.15"
+STRATEGY = "write order, weighted, least_busy, fastest or sticky"
+FALLBACK = "write a mapping such as {context_window: [UPSTREAM/MODEL]}"
+IN_ORDER = "fallbacks are asked in order, whatever they weigh; leave it out"
+PACE = "write bytes a second such as 10B, or none"
+TAGS = "write a list such as [eu, fast], or leave it out"
+NO_TAG = "is no tag: 1 to 64 letters of ASCII, digits and - _ . :"
 BUDGET = "write USD per day, week or month, such as 20/month"
 
 # The text, and everything that is printed for it.
@@ -94,6 +117,51 @@ FAULTY: dict[str, tuple[str, list[str]]] = {
             f"config.yaml:4: upstreams.a.timeouts.connect: is too small; {SPAN}",
             f"config.yaml:4: upstreams.a.timeouts.idle: 'none' is not a duration; {SPAN}",
             f"config.yaml:4: upstreams.a.timeouts.total: is too small; {SPAN_OR_NONE}",
+        ],
+    ),
+    "tries, queue and health": (
+        """\
+        retry: {per_target: 6, deadline: none}
+        queue:
+          size: -1
+          wait: 0s
+        health:
+          failures: 0
+          error_rate: 1.1
+          cooldown: 0s
+          first_byte: 0s
+        """,
+        [
+            "config.yaml:1: retry.per_target: is too large; write a whole number from 0 to 5",
+            f"config.yaml:1: retry.deadline: 'none' is not a duration; {SPAN}",
+            "config.yaml:3: queue.size: is too small; write a whole number from 1 up, or 0 for no queue",
+            f"config.yaml:4: queue.wait: is too small; {SPAN}",
+            "config.yaml:6: health.failures: is too small; write a whole number from 1 up",
+            "config.yaml:7: health.error_rate: is too large; write a share from 0 to 1, such as 0.5",
+            f"config.yaml:8: health.cooldown: is too small; {SPAN}",
+            f"config.yaml:9: health.first_byte: is too small; {SPAN_OR_NONE}",
+        ],
+    ),
+    "more tries, queue and health": (
+        "retry: {per_target: -1}\nqueue: 5\nhealth: {error_rate: 50%, failure: 5}",
+        [
+            "config.yaml:1: retry.per_target: is too small; write a whole number from 0 to 5",
+            "config.yaml:2: queue: is not a mapping; write {field: value}",
+            "config.yaml:3: health.error_rate: is not a number; write a share from 0 to 1, such as 0.5",
+            "config.yaml:3: health.failure: unknown field; did you mean failures?",
+        ],
+    ),
+    "no pace": (
+        """\
+        upstreams:
+          a: {base_url: http://a, timeouts: {pace: 10B/s}}
+          b: {base_url: http://b, timeouts: {pace: 0}}
+          c: {base_url: http://c, timeouts: {pace: 0.5}}
+        """,
+        [
+            f"config.yaml:2: upstreams.a.timeouts.pace: '10B/s' is not a size; {PACE}",
+            f"config.yaml:3: upstreams.b.timeouts.pace: is too small; {PACE}",
+            f"config.yaml:4: upstreams.c.timeouts.pace: 0.5 is not a size; {PACE}",
         ],
     ),
     "no such choice": (
@@ -184,9 +252,9 @@ FAULTY: dict[str, tuple[str, list[str]]] = {
         """,
         [
             f"config.yaml:2: upstreams.a.api_key: is not a whole reference; {REFERENCE}",
-            f"config.yaml:3: upstreams.b.api_keys.1: is not a whole reference; {REFERENCE}",
-            f"config.yaml:3: upstreams.b.api_keys.2: is not text; {REFERENCE}",
-            f"config.yaml:4: upstreams.c.api_keys: is empty; {REFERENCE}",
+            f"config.yaml:3: upstreams.b.api_keys.1: is not a whole reference; {REFERENCES}",
+            f"config.yaml:3: upstreams.b.api_keys.2: is not text; {REFERENCES}",
+            f"config.yaml:4: upstreams.c.api_keys: is empty; {REFERENCES}",
         ],
     ),
     "targets": (
@@ -223,6 +291,77 @@ FAULTY: dict[str, tuple[str, list[str]]] = {
             "config.yaml:15: models.h.targets: is missing; write a list of UPSTREAM/MODEL",
             "config.yaml:15: models.h.target: unknown field; did you mean targets?",
             "config.yaml:16: models.i: is neither text nor a mapping; write UPSTREAM/MODEL",
+        ],
+    ),
+    "places in the order": (
+        f"""\
+        {OPENAI}
+        models:
+          a: [[], openai/a]
+          b:
+            - [openai/a, locl/b, 7, {{to: openai/c, weight: 0}}]
+            - [openai/a, [openai/b]]
+          c: {{targets: [[]]}}
+          d: {{targets: [openai/a], strategy: fairest}}
+          e:
+            targets: [{{to: openai/a, weight: 9}}, openai/b]
+            strategy: order
+          f: {{targets: [[{{to: openai/a, weight: 1}}], openai/b], strategy: order}}
+          g: {{targets: [], strategy: sticky}}
+        """,
+        [
+            "config.yaml:3: models.a.0: has no target; write UPSTREAM/MODEL",
+            "config.yaml:5: models.b.0.1: there is no upstream 'locl'; known here: openai, echo",
+            "config.yaml:5: models.b.0.2: is neither text nor a mapping; write UPSTREAM/MODEL",
+            "config.yaml:5: models.b.0.3.weight: is too small; write a whole number from 1 up",
+            "config.yaml:6: models.b.1.1: is one list too deep; write its targets one level up",
+            "config.yaml:7: models.c.targets.0: has no target; write UPSTREAM/MODEL",
+            f"config.yaml:8: models.d.strategy: is none of the choices; {STRATEGY}",
+            "config.yaml:11: models.e.strategy: order ignores weights; leave one out",
+            "config.yaml:12: models.f.strategy: order ignores weights; leave one out",
+            "config.yaml:13: models.g: has no target; write UPSTREAM/MODEL",
+        ],
+    ),
+    "fallbacks": (
+        f"""\
+        {OPENAI}
+        models:
+          a:
+            targets: [openai/a]
+            fallback:
+              context_window: [opnai/b]
+              content_policy: []
+          b: {{targets: [openai/a], fallback: {{context_windows: [openai/b], content_policy: openai/b}}}}
+          c: {{targets: [openai/a], fallback: {{context_window: [{{to: openai/b, weight: 2}}, [openai/c]]}}}}
+          d: {{targets: [openai/a], fallback: [openai/b]}}
+        """,
+        [
+            "config.yaml:6: models.a.fallback.context_window.0: there is no upstream 'opnai'; did you mean openai?",
+            "config.yaml:7: models.a.fallback.content_policy: has no target; write UPSTREAM/MODEL",
+            "config.yaml:8: models.b.fallback.content_policy: is not a list; write a list of UPSTREAM/MODEL",
+            "config.yaml:8: models.b.fallback.context_windows: unknown field; did you mean context_window?",
+            f"config.yaml:9: models.c.fallback.context_window.0.weight: {IN_ORDER}",
+            "config.yaml:9: models.c.fallback.context_window.1: is one list too deep; write its targets one level up",
+            f"config.yaml:10: models.d.fallback: is not a mapping; {FALLBACK}",
+        ],
+    ),
+    "tags": (
+        f"""\
+        {OPENAI}
+        models:
+          a: [{{to: openai/a, tags: []}}]
+          b: [{{to: openai/a, tags: [eu, no]}}]
+          c: [{{to: openai/a, tags: eu}}]
+        keys:
+          - {{name: a, key: env:A, tags: []}}
+          - {{name: b, key: env:B, tags: [eu, "a b"]}}
+        """,
+        [
+            f"config.yaml:3: models.a.0.tags: is empty; {TAGS}",
+            f"config.yaml:4: models.b.0.tags.1: is not text; {TAGS}",
+            f"config.yaml:5: models.c.0.tags: is not a list; {TAGS}",
+            f"config.yaml:7: keys.0.tags: is empty; {TAGS}",
+            f"config.yaml:8: keys.1.tags.1: 'a b' {NO_TAG}; {TAGS}",
         ],
     ),
     "parameters": (
@@ -400,6 +539,8 @@ def test_an_empty_file_is_every_default(text: str, tmp_path: Path) -> None:
     config, none = read(tmp_path, text), load(None, {})
 
     assert none.server == config.server == Server()
+    assert (Retry(1, 600.0), Queue(1000, 5.0)) == (config.retry, config.queue)
+    assert Policy(5, 0.5, 15.0, None) == config.health
     assert none.routes == config.routes
     assert none.upstreams == config.upstreams
 
@@ -437,11 +578,14 @@ def test_every_field_finds_its_place(tmp_path: Path) -> None:
         store: sqlite:////var/lib/relay.db
         counters: memory
         log: {{bodies: none, retention: forever}}
+        retry: {{per_target: 0, deadline: 2m}}
+        queue: {{size: 0, wait: 250ms}}
+        health: {{failures: 3, error_rate: 1, cooldown: 1m, first_byte: 2s}}
         upstreams:
           local:
             base_url: http://[::1]:8080/v1/
             api_keys: [env:ONE, "${{TWO}}"]
-            timeouts: {{connect: 250ms, first_byte: 2d, idle: 1.5s, total: 1w}}
+            timeouts: {{connect: 250ms, first_byte: 2d, idle: 1.5s, total: 1w, pace: 1KB}}
             max_connections: 7
             proxy: env:PROXY
             ca: {ca}
@@ -451,7 +595,8 @@ def test_every_field_finds_its_place(tmp_path: Path) -> None:
         default_model: fast
         prices: {{local/a/b:c: {{input: 0.10, output: 0.40, cached_input: 0.0375}}}}
         keys:
-          - {{name: ci, key: env:CI, models: [fast], rpm: 60, tpm: 9, concurrency: 4, budget: 0.5/day, log: redacted}}
+          - {{name: ci, key: env:CI, models: [fast], rpm: 60, tpm: 9, concurrency: 4, budget: 0.5/day, log: redacted,
+             tags: [eu, "team:a-b_c.1"]}}
         """,
         ONE="key-1",
         TWO="key-2",
@@ -462,13 +607,15 @@ def test_every_field_finds_its_place(tmp_path: Path) -> None:
     assert Server("0.0.0.0", 0, 2, 60.0, 2048, None, 3600.0) == config.server  # noqa: S104  read, not bound
     assert Path("/var/lib/relay.db") == config.store
     assert ("none", None) == (config.log.bodies, config.log.retention)
+    assert (Retry(0, 120.0), Queue(0, 0.25)) == (config.retry, config.queue)
+    assert Policy(3, 1.0, 60.0, 2.0) == config.health
     assert {
         "local": Upstream(
             "local",
             "openai",
             "http://[::1]:8080/v1",
             (Secret("key-1"), Secret("key-2")),
-            Timeouts(0.25, 172800.0, 1.5, 604800.0),
+            Timeouts(0.25, 172800.0, 1.5, 604800.0, 1024.0),
             7,
             "http://u:p@proxy:3128",
             ca,
@@ -479,28 +626,80 @@ def test_every_field_finds_its_place(tmp_path: Path) -> None:
     } == config.upstreams
     assert "fast" == config.routes.default_model
     assert {"local/a/b:c": Rate(100_000, 400_000, 37_500)} == config.prices
-    assert (StaticKey("ci", Secret("c" * 20), ("fast",), 60, 9, 4, "0.5/day", "redacted"),) == config.keys
+    tags = ("eu", "team:a-b_c.1")
+    assert (StaticKey("ci", Secret("c" * 20), ("fast",), 60, 9, 4, "0.5/day", "redacted", tags),) == config.keys
     assert ("keys.0.budget, keys.0.tpm: kept, but not enforced by this version",) == config.warnings
+
+
+LOCAL = Target("local", "a")
+CHOOSING: tuple[Strategy, ...] = ("weighted", "least_busy", "fastest", "sticky")
 
 
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
-        ("local/a", Alias("x", (Target("local", "a"),))),
-        ("[local/a, echo/b]", Alias("x", (Target("local", "a"), Target("echo", "b")))),
-        ("[local/a, {to: echo/b, weight: 3}]", Alias("x", (Target("local", "a"), Target("echo", "b", 3)))),
+        ("local/a", Alias("x", ((LOCAL,),))),
+        ("[local/a, echo/b]", Alias("x", ((LOCAL,), (Target("echo", "b"),)))),
+        (
+            "[local/a, {to: echo/b, weight: 3}]",
+            Alias("x", ((LOCAL, Target("echo", "b", 3)),), strategy="weighted"),
+        ),
+        (
+            "[[{to: local/a, weight: 9}, echo/b], echo/c]",
+            Alias("x", ((Target("local", "a", 9), Target("echo", "b")), (Target("echo", "c"),)), strategy="weighted"),
+        ),
+        (
+            "[[local/a, echo/b]]",
+            Alias("x", ((LOCAL, Target("echo", "b")),), strategy="weighted"),
+        ),
+        *(
+            (
+                f"{{targets: [local/a, echo/b], strategy: {strategy}}}",
+                Alias("x", ((LOCAL, Target("echo", "b")),), strategy=strategy),
+            )
+            for strategy in CHOOSING
+        ),
+        *(
+            (
+                f"{{targets: [[local/a, {{to: echo/b, weight: 2}}], echo/c], strategy: {strategy}}}",
+                Alias("x", ((LOCAL, Target("echo", "b", 2)), (Target("echo", "c"),)), strategy=strategy),
+            )
+            for strategy in CHOOSING
+        ),
+        (
+            "{targets: [local/a, echo/b], strategy: order}",
+            Alias("x", ((LOCAL,), (Target("echo", "b"),))),
+        ),
+        (
+            "[{to: local/a, tags: [eu, fast]}, echo/b]",
+            Alias("x", ((Target("local", "a", tags=frozenset({"eu", "fast"})),), (Target("echo", "b"),))),
+        ),
+        (
+            "{targets: [local/a], fallback: {content_policy: [echo/*], context_window: [{to: echo/b, tags: [e]}]}}",
+            Alias(
+                "x",
+                ((LOCAL,),),
+                context_window=(Target("echo", "b", tags=frozenset("e")),),
+                content_policy=(Target("echo", "*"),),
+            ),
+        ),
+        (
+            "{targets: [local/a], fallback: {context_window: [echo/b, echo/c]}}",
+            Alias("x", ((LOCAL,),), context_window=(Target("echo", "b"), Target("echo", "c"))),
+        ),
+        ("{targets: [local/a], fallback: {}}", Alias("x", ((LOCAL,),))),
         (
             '{targets: [local/a], set: {temperature: 0, stop: [é, null]}, default: {n: 1.5, user: "1"}}',
             Alias(
                 "x",
-                (Target("local", "a"),),
+                ((LOCAL,),),
                 {"temperature": b"0", "stop": b'["\\u00e9",null]'},
                 {"n": b"1.5", "user": b'"1"'},
             ),
         ),
         (
             "{targets: [{to: local/a, weight: 9}], response_model: alias}",
-            Alias("x", (Target("local", "a", 9),), response_model="alias"),
+            Alias("x", ((Target("local", "a", 9),),), response_model="alias", strategy="weighted"),
         ),
     ],
 )
@@ -516,6 +715,67 @@ def test_an_alias_has_three_forms(form: str, expected: Alias, tmp_path: Path) ->
 )
 def test_sizes_count_in_1024s(written: str, expected: int, tmp_path: Path) -> None:
     assert expected == read(tmp_path, f"server: {{max_body: {written}}}").server.max_body
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"), [("10", 10.0), ("10B", 10.0), ("2 KB", 2048.0), ("none", None), ("", None)]
+)
+def test_a_pace_is_a_size_a_second(written: str, expected: float | None, tmp_path: Path) -> None:
+    config = read(tmp_path, f"upstreams:\n  a:\n    base_url: http://a\n    timeouts:\n      pace: {written}")
+
+    assert expected == config.upstreams["a"].timeouts.pace
+
+
+# Two files, and the fields whose change waits for the next start.
+CHANGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "nothing": ("server: {port: 1}", "server: {port: 1}", ()),
+    "nothing but the words": ("", "server: {port: 8000}\nstore: sqlite:///relay.db", ()),
+    "what is bound": (
+        "",
+        "server: {host: 0.0.0.0, port: 1, workers: 2}",
+        ("server.host", "server.port", "server.workers"),
+    ),
+    "times of the server": (
+        "server: {keep_alive: 1s, drain_timeout: 1s}",
+        "server: {keep_alive: 2s, drain_timeout: 2s}",
+        ("server.keep_alive", "server.drain_timeout"),
+    ),
+    "what is kept": (
+        "log: {retention: 30d}",
+        "store: sqlite:///b.db\nlog: {retention: forever}",
+        ("store", "log.retention"),
+    ),
+    "what a request reads": (
+        "models: {a: echo/echo}",
+        """\
+        server: {max_body: 1MB, heartbeat: none}
+        log: {bodies: none}
+        retry: {per_target: 0}
+        queue: {size: 1}
+        health: {failures: 1}
+        upstreams: {a: {base_url: http://a}}
+        models: {a: a/a}
+        default_model: a
+        prices: {a/a: {input: 1, output: 1}}
+        """,
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_some_changes_wait_for_the_next_start(name: str, tmp_path: Path) -> None:
+    before, after, expected = CHANGES[name]
+    old = read(tmp_path, before)
+
+    assert expected == restarts(old, read(tmp_path, after))
+
+
+def test_counters_wait_for_the_next_start() -> None:
+    """There is but one kind so far, so no file can change it."""
+    config = load(None, {})
+
+    assert ("counters",) == restarts(config, replace(config, counters=cast("Any", "elsewhere")))
 
 
 def test_a_models_name_is_text_whatever_yaml_makes_of_it(tmp_path: Path) -> None:
@@ -638,11 +898,12 @@ def test_keys_without_a_secret_of_their_own_are_left_out(tmp_path: Path) -> None
 
 
 def test_a_static_key_lets_its_holder_in(tmp_path: Path) -> None:
-    config = read(tmp_path, "keys: [{name: ci, key: env:CI, models: [fast], rpm: 60}]", CI="c" * 20)
+    text = "keys: [{name: ci, key: env:CI, models: [fast], rpm: 60, tags: [eu]}]"
+    config = read(tmp_path, text, CI="c" * 20)
     key = config.keys[0].key(b"pepper")
 
     assert key is authenticate(Keyring.of(b"pepper", [key]), b"c" * 20, 0)
-    assert ("config-ci", "ci", ("fast",), 60) == (key.id, key.name, key.models, key.rpm)
+    assert ("config-ci", "ci", ("fast",), 60, ("eu",)) == (key.id, key.name, key.models, key.rpm, key.tags)
 
 
 def test_no_secret_shows_itself(tmp_path: Path) -> None:
@@ -676,8 +937,8 @@ def test_the_file_is_the_options_then_the_environments_then_the_folders(tmp_path
 @pytest.mark.parametrize(
     ("option", "environ", "expected"),
     [
-        (Path("no.yaml"), {}, "no.yaml:1: there is no such file, but --config names it"),
-        (None, {"RELAY_CONFIG": "no.yaml"}, "no.yaml:1: there is no such file, but RELAY_CONFIG names it"),
+        (Path("no.yaml"), {}, "no.yaml: there is no such file, but the command names it"),
+        (None, {"RELAY_CONFIG": "no.yaml"}, "no.yaml: there is no such file, but RELAY_CONFIG names it"),
     ],
 )
 def test_a_named_file_must_exist(option: Path | None, environ: dict[str, str], expected: str, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Who is let in, who is refused and when to come back, and how little is remembered."""
 
+import asyncio
+
 import pytest
 
-from relay.counters import FREE, MemoryCounters
+from relay.counters import FREE, Lease, MemoryCounters
 from relay.errors import RateLimited
 from relay.keys import Key
 
@@ -79,12 +81,107 @@ def test_a_request_refused_for_its_concurrency_is_not_counted() -> None:
         counters.admit(ci, NOW)
 
 
+def queued(size: int, patience: float = 5.0) -> MemoryCounters:
+    counters = MemoryCounters()
+    counters.queue(size, patience)
+    return counters
+
+
+async def test_with_a_queue_who_finds_no_room_waits_for_the_next_that_ends() -> None:
+    counters, ci = queued(2), key(concurrency=1)
+    first, second, third = (counters.admit(ci, NOW) for _ in range(3))
+    order: list[str] = []
+
+    async def run(lease: Lease, name: str) -> None:
+        await lease.enter(60.0)
+        order.append(name)
+        lease.settle()
+
+    running = asyncio.gather(run(second, "second"), run(third, "third"))
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimited, match="all of them run"):
+        counters.admit(ci, NOW)
+    assert [False, True, True, []] == [first.waits, second.waits, third.waits, order]
+    first.settle()
+    await running
+
+    assert ["second", "third"] == order
+    assert not counters.admit(ci, NOW).waits
+
+
+@pytest.mark.parametrize(("patience", "within"), [(0.02, 60.0), (60.0, 0.02)], ids=["the queue's", "the caller's"])
+async def test_a_wait_ends_with_the_shorter_patience(patience: float, within: float) -> None:
+    counters, ci = queued(1, patience), key(concurrency=1)
+    counters.admit(ci, NOW)
+    waiting = counters.admit(ci, NOW)
+
+    with pytest.raises(RateLimited) as refused:
+        await waiting.enter(within)
+    waiting.settle()
+
+    assert 1.0 == refused.value.retry_after
+    assert counters.admit(ci, NOW).waits  # its place in the line is free again, and no other one
+
+
+async def test_who_comes_later_does_not_pass_those_who_wait() -> None:
+    counters, ci = queued(5), key(concurrency=1)
+    first, second = counters.admit(ci, NOW), counters.admit(ci, NOW)
+    entering = asyncio.ensure_future(second.enter(60.0))
+    await asyncio.sleep(0)
+
+    first.settle()
+
+    assert counters.admit(ci, NOW).waits
+    await entering
+    assert not second.waits
+
+
+async def test_who_leaves_while_waiting_takes_nothing_with_him() -> None:
+    counters, ci = queued(5), key(concurrency=1)
+    first, second = counters.admit(ci, NOW), counters.admit(ci, NOW)
+    entering = asyncio.ensure_future(second.enter(60.0))
+    await asyncio.sleep(0)
+
+    entering.cancel()
+    await asyncio.gather(entering, return_exceptions=True)
+    second.settle()
+    first.settle()
+
+    assert not counters.admit(ci, NOW).waits
+
+
+def test_what_was_left_of_each_limit_is_told() -> None:
+    counters, ci = MemoryCounters(), key(rpm=10, concurrency=3)
+
+    read = [counters.admit(ci, NOW).read for _ in range(2)]
+
+    assert [(("rpm", 10, 9), ("concurrency", 3, 2)), (("rpm", 10, 8), ("concurrency", 3, 1))] == read
+
+
 def test_a_changed_limit_holds_for_the_same_key_at_once() -> None:
     counters = MemoryCounters()
     counters.admit(key(rpm=10), NOW)
 
     with pytest.raises(RateLimited):
         counters.admit(key(rpm=1), NOW)
+
+
+@pytest.mark.parametrize(("limit", "waits"), [(1, [True, True]), (2, [False, True]), (3, [False, False])])
+async def test_a_changed_limit_holds_also_for_those_who_wait(limit: int, waits: list[bool]) -> None:
+    counters = queued(5)
+    running = [counters.admit(key(concurrency=2), NOW) for _ in range(2)]
+    waiting = [counters.admit(key(concurrency=limit), NOW) for _ in range(2)]
+    entering = [asyncio.ensure_future(lease.enter(60.0)) for lease in waiting if lease.waits]
+    await asyncio.sleep(0)
+
+    running[0].settle()
+    await asyncio.sleep(0)
+
+    assert waits == [lease.waits for lease in waiting]
+    running[1].settle()
+    for lease, entered in zip(waiting[-len(entering) :], entering, strict=True):
+        await entered
+        lease.settle()
 
 
 def test_keys_not_seen_for_two_minutes_are_forgotten() -> None:

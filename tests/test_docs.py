@@ -15,7 +15,7 @@ import relay
 from relay import errors
 from relay.call import Relay
 from relay.cli import relay as commands
-from relay.config import load, shapes
+from relay.config import AT_START, load, shapes
 from relay.endpoints import ENDPOINTS, TEXT
 from relay.errors import RelayError
 from relay.pages import pages
@@ -40,6 +40,11 @@ def fields() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("shape", "field"), list(fields()))
 def test_every_field_stands_in_an_example(shape: str, field: str) -> None:
     assert re.search(rf"(?<![\w-]){field}:", YAML), f"{shape}.{field}"
+
+
+@pytest.mark.parametrize("field", AT_START)
+def test_every_field_that_needs_a_restart_is_named(field: str) -> None:
+    assert f"`{field}`" in README
 
 
 def paths() -> Iterator[str]:

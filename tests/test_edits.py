@@ -11,7 +11,7 @@ from relay.routing import Alias, Target
 from tests.requests import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, ask
 
 UP = Target("up", "real")
-ALIAS = Alias("fast", (UP,))
+ALIAS = Alias("fast", ((UP,),))
 
 MODELS = {
     "another name": (b'{"model": "fast", "x":1e-7}', b'{"model": "real", "x":1e-7}', ("model",)),
@@ -113,7 +113,7 @@ PARAMETERS = {
 def test_parameters_of_the_alias(case: str) -> None:
     forced, default, body, expected = PARAMETERS[case]
 
-    edited = edit(ask(body), CHAT, Alias("real", (UP,), forced, default), UP, True)
+    edited = edit(ask(body), CHAT, Alias("real", ((UP,),), forced, default), UP, True)
 
     assert expected == edited.body
 

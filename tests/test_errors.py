@@ -56,7 +56,7 @@ def test_the_headers_say_whose_and_whether_again(kind: type[RelayError]) -> None
 def test_only_what_a_wait_or_luck_can_mend_is_tried_again() -> None:
     again = {kind.__name__ for kind in FAULTS if kind.should_retry}
 
-    assert {"RateLimited", "UpstreamError", "UpstreamTimeout", "Overloaded"} == again
+    assert {"RateLimited", "UpstreamError", "UpstreamRefusal", "UpstreamTimeout", "Overloaded"} == again
 
 
 @pytest.mark.parametrize(

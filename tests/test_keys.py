@@ -8,18 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import Unauthorized
-from relay.keys import UNKNOWN, Key, Keyring, authenticate, digest, mint
+from relay.keys import UNKNOWN, Key, Keyring, authenticate, digest, mint, tag
 
 PEPPER = b"p" * 32
 NOW = 1_800_000_000  # 2027-01-15 08:00 UTC
 
 
 def test_a_minted_key_is_a_prefix_an_id_and_a_secret() -> None:
-    plaintext, key = mint("ci", PEPPER, NOW, models=("fast",), rpm=60)
+    plaintext, key = mint("ci", PEPPER, NOW, models=("fast",), rpm=60, tags=("eu",))
 
     assert re.fullmatch(r"sk-relay-[a-z2-7]{10}[A-Za-z0-9_-]{43}", plaintext)
     assert plaintext[9:19] == key.id
-    assert Key(key.id, "ci", digest(PEPPER, plaintext.encode()), models=("fast",), rpm=60, created_at=NOW) == key
+    kept = digest(PEPPER, plaintext.encode())
+    assert Key(key.id, "ci", kept, models=("fast",), rpm=60, created_at=NOW, tags=("eu",)) == key
 
 
 def test_no_two_keys_are_alike() -> None:
@@ -90,3 +91,14 @@ def test_of_a_revoked_key_that_expired_too_the_revocation_is_told() -> None:
 
     with pytest.raises(Unauthorized, match="revoked"):
         authenticate(Keyring.of(PEPPER, [replace(key, revoked_at=NOW)]), plaintext.encode(), NOW)
+
+
+@pytest.mark.parametrize("text", ["e", "EU-west_1.a:b", "7" * 64])
+def test_a_tag_is_short_and_plain(text: str) -> None:
+    assert text == tag(text)
+
+
+@pytest.mark.parametrize("text", ["", "a b", "eu,us", "é", "a\n", "x" * 65])
+def test_anything_else_is_no_tag(text: str) -> None:
+    with pytest.raises(ValueError, match="is no tag: 1 to 64 letters of ASCII, digits and - _ "):
+        tag(text)

@@ -94,15 +94,14 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
     """What the newcomer has after the first command, in a copy of the checkout's files that matter to it."""
     folder = tmp_path_factory.mktemp("tour")
     (folder / ".venv").symlink_to(sys.prefix)
-    shutil.copy(ROOT / "config.yaml", folder)
+    config = (ROOT / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace("port: 8000", f"port: {free_port()}"))
     (folder / "private-ca.pem").touch()
     environ = {"HOME": str(folder), "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"}
     command = RUN.rpartition("&& ")[2].split()
     with (
         (folder / "errors.txt").open("w") as errors,
-        subprocess.Popen(
-            [*command, "--port", "0"], cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=errors, text=True
-        ) as process,
+        subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
     ):
         banner = "".join(read_to(process, "export "))
         printed = re.search(r"export (OPENAI_BASE_URL)=(\S+) (OPENAI_API_KEY)=(\S+)\n", banner)

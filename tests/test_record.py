@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from relay.record import PUBLIC, Try, iso, public, storable
+from relay.record import PUBLIC, Try, Why, iso, public, storable
 from tests.records import NOON, record
 
 CONTRACT = """id started_at key alias upstream model endpoint stream status outcome error ttft_ms duration_ms
@@ -12,7 +12,7 @@ CONTRACT = """id started_at key alias upstream model endpoint stream status outc
 
 def test_the_names_and_their_order() -> None:
     assert CONTRACT.split() == list(PUBLIC)
-    assert [*PUBLIC, "usage_source", "bytes_out", "tries", "edits"] == list(public(record("r")))
+    assert [*PUBLIC, "usage_source", "bytes_out", "tries", "edits", "retry", "call"] == list(public(record("r")))
 
 
 def test_values_as_people_expect_them() -> None:
@@ -29,6 +29,12 @@ def test_unknown_stays_unknown() -> None:
 
     assert shown["cost_usd"] is None
     assert 0 == shown["attempts"]
+
+
+def test_which_try_of_its_client_it_was() -> None:
+    first, again = record("r"), record("r", why=Why(retry=2, call="req_1"))
+
+    assert [(0, None), (2, "req_1")] == [(shown["retry"], shown["call"]) for shown in (public(first), public(again))]
 
 
 TIMES = [(0, "1970-01-01T00:00:00.000Z"), (999_999, "1970-01-01T00:00:00.999Z")]

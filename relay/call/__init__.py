@@ -6,19 +6,22 @@ where it is discovered and answered here.
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay import ask as asking
 from relay.call.account import Account
+from relay.call.calls import Calls
+from relay.call.choice import choose
 from relay.call.delivery import Delivery, deliver, outcome_of
 from relay.call.setup import Setup
 from relay.call.sink import Sink
+from relay.call.tries import Tries
 from relay.counters import Counters
 from relay.errors import InternalError, Overloaded, RelayError
 from relay.exchange import lines
+from relay.health import Health, Policy
 from relay.journal import Journal
 from relay.keys import Keyring, authenticate
-from relay.upstream.door import open_first
 
 
 @dataclass(slots=True)
@@ -29,6 +32,8 @@ class Relay:
     keyring: Keyring
     counters: Counters
     journal: Journal
+    health: Health = field(default_factory=lambda: Health(Policy()))
+    calls: Calls = field(default_factory=Calls)
     draining: bool = False
 
 
@@ -46,50 +51,75 @@ def admit(relay: Relay, account: Account) -> None:
         account.keep = asking.less(account.keep, head.log)
 
 
-async def serve(relay: Relay, account: Account, body: bytes, sink: Sink) -> None:
+async def serve(  # noqa: C901  # the whole story, in the order in which it happens
+    relay: Relay, account: Account, body: bytes, sink: Sink
+) -> None:
     """All that happens to a request whose body is here. It ends with its answer sent and its record written.
 
     Cancel it when the client leaves: the upstream's connection closes at once, and the record says so.
     """
     delivery: Delivery | None = None
-    setup = account.setup
     try:
-        # what do you want?
-        account.ask = ask = asking.read(account.head, body, setup.max_body)
-        model = ask.model or asking.default(setup.routes.default_model)
-        # who can serve it, and may you ask for it?
-        key = account.key
-        plan = setup.routes.plan(model, key.models if key else None)
-        account.target = target = plan.targets[0]
-        if setup.rates:
-            account.rate = setup.rates.get(target.name)
-        # may you spend it?
-        if key is not None:
-            account.lease = relay.counters.admit(key, account.at / 1e6)
-        # here it is
-        account.asked_at = time.perf_counter_ns()
-        opened = await open_first(plan, account.head, ask, setup.upstreams, account.tries)
-        account.edits = opened.edited.names
-        named = model if plan.alias.response_model == "alias" else None
-        delivery = deliver(account, opened, sink, named, setup.heartbeat)
-        if opened.reply.whole is None:
-            await opened.reply.pump(delivery.take, delivery.drained)
-        else:
-            delivery.take(opened.reply.whole, True)
-        if delivery.fault is not None:
-            await delivery.drained()  # raises it
+        tries = begin(relay, account, body)
+        if account.lease.waits:
+            await tries.enter()
+        while True:
+            try:
+                # here it is
+                opened = await tries.ask()
+                step = tries.answered(opened)
+                if step is None:
+                    delivery = deliver(account, opened, sink)
+                    if opened.reply.whole is None:
+                        await opened.reply.pump(delivery.take, delivery.drained)
+                        tries.ended(opened)
+                    if delivery.fault is None:
+                        return
+                    raise delivery.fault
+            except RelayError as fault:
+                step = tries.failed(fault, delivery is not None and delivery.begun)
+                if step is None:
+                    raise
+                delivery = None
+            await tries.turn_to(step)
     except RelayError as fault:
         end(account, delivery, fault, sink)
     except asyncio.CancelledError:
-        if sink.gone:
-            account.settle("client_disconnect", "the client left")
-        else:
-            end(account, delivery, Overloaded("The relay is shutting down; send the request again."), sink)
+        leave(account, delivery, sink)
         raise
     except Exception:
         # A fault of ours that nobody foresaw: the client gets a proper error, the face logs the rest.
         end(account, delivery, InternalError("The relay failed to handle this request; its log has the details."), sink)
         raise
+    finally:
+        if account.outcome != "ok":
+            relay.calls.failed(account)
+
+
+def begin(relay: Relay, account: Account, body: bytes) -> Tries:
+    """All that is decided before an upstream is asked. Raises every refusal that is the caller's fault."""
+    head, setup = account.head, account.setup
+    # what do you want?
+    account.ask = ask = asking.read(head, body, setup.max_body)
+    if head.retry:
+        account.call = relay.calls.first(account)
+    # who can serve it, and may you ask for it?
+    account.plan = plan = choose(account, ask, relay.health)
+    account.target = target = plan.targets[0]
+    # may you spend it?
+    if account.key is not None:
+        account.lease = relay.counters.admit(account.key, account.at / 1e6)
+    account.asked_at = now = time.perf_counter_ns()
+    patience = min(setup.deadline, head.patience)
+    return Tries(account, ask, relay.health, plan, target, now / 1e9, now / 1e9 + patience)
+
+
+def leave(account: Account, delivery: Delivery | None, sink: Sink) -> None:
+    """End a request that was cancelled: its client has left, or the relay shuts down."""
+    if sink.gone:
+        account.settle("client_disconnect", "the client left")
+    else:
+        end(account, delivery, Overloaded("The relay is shutting down; send the request again."), sink)
 
 
 def end(account: Account, delivery: Delivery | None, fault: RelayError, sink: Sink) -> None:
@@ -100,6 +130,9 @@ def end(account: Account, delivery: Delivery | None, fault: RelayError, sink: Si
 
 def refuse(account: Account, fault: RelayError, sink: Sink) -> None:
     """Answer with an error of the relay's own, and record it first."""
+    if fault.source == "upstream" and account.is_spent(fault.retry_after):
+        fault.should_retry = False
+    account.hint = fault.should_retry, fault.retry_after
     body = fault.body(account.id)
     account.status = fault.status
     account.content_type = "application/json"

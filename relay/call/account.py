@@ -9,21 +9,25 @@ from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import quote
 
+import msgspec
+
 from relay import pricing, redaction
 from relay.ask import Ask, Head, new_id
 from relay.call.setup import Setup
 from relay.counters import FREE, Lease
+from relay.edits import Edited
 from relay.exchange import Lines, lines
 from relay.journal import Journal
 from relay.keys import Key
-from relay.pricing import Rate
-from relay.record import BODY_KEPT, Keep, Outcome, Record, Try
-from relay.routing import Target
+from relay.record import BODY_KEPT, UNTOLD, Keep, Outcome, Record, Try, Why
+from relay.routing import Alias, Plan, Target
 from relay.usage import Usage
 
 _NO_USAGE = Usage()
 _UNREAD = Ask(b"", {}, None, stream=False)
 _NOWHERE = Target("", "")
+_NO_PLAN = Plan(Alias("", ()), "", ())
+_UNEDITED = Edited(b"", (), asks_usage=False)
 _ERROR = 400  # the first status of an error
 
 
@@ -34,9 +38,9 @@ class Account:
     """
 
     __slots__ = (
-        "ask", "asked_at", "at", "began", "bytes_out", "content_type", "cost", "edits", "first_at", "head", "id",
-        "journal", "keep", "kept", "key", "last_at", "lease", "rate", "ready_at", "response", "settled", "setup",
-        "status", "target", "tries", "usage",
+        "ask", "asked_at", "at", "began", "bytes_out", "call", "content_type", "cost", "edited", "first_at",
+        "head", "hint", "id", "journal", "keep", "kept", "key", "last_at", "lease", "outcome", "plan",
+        "ready_at", "repeated", "response", "setup", "status", "target", "tries", "usage",
     )  # fmt: skip
 
     def __init__(self, head: Head, setup: Setup, journal: Journal) -> None:
@@ -50,8 +54,11 @@ class Account:
         self.keep: Keep = "none"
         self.ask: Ask | None = None
         self.target: Target | None = None
-        self.edits: tuple[str, ...] = ()
-        self.rate: Rate | None = None
+        self.plan = _NO_PLAN
+        self.edited = _UNEDITED
+        self.hint: tuple[bool, float | None] | None = None  # whether to try again, and after how many seconds
+        self.repeated = False  # a target was asked once more
+        self.call: str | None = None  # the first request of this call, where the client tries it again
         self.lease: Lease = FREE
         self.tries: list[Try] = []
         self.usage: Usage | None = None
@@ -65,7 +72,7 @@ class Account:
         self.asked_at = 0  # the upstream was asked
         self.first_at = 0  # the first byte of the answer's body went out
         self.last_at = 0  # the answer's last byte came
-        self.settled = False
+        self.outcome: Outcome | None = None  # once it is settled
 
     def sends(self, piece: bytes) -> None:
         """Note a piece of the answer's body that is about to go to the client."""
@@ -81,6 +88,20 @@ class Account:
             self.response.append(piece)
             self.kept += len(piece)
 
+    def starts_over(self, target: Target) -> None:
+        """Ask `target`, and forget what another try brought, of which nothing went to the client."""
+        self.target = target
+        self.usage = None
+        self.hint = None
+        self.last_at = 0
+
+    def is_spent(self, wait: float | None) -> bool:
+        """Whether the relay has tried again itself, so that whoever does it on top makes a storm of it.
+
+        Where every target was only asked once, a stated `wait` in seconds may still help.
+        """
+        return self.repeated or (len(self.tries) > 1 and wait is None)
+
     def marks(self) -> Lines:
         """The relay's own response headers, as far as they are known by now."""
         target = self.target
@@ -89,12 +110,12 @@ class Account:
 
     def settle(self, outcome: Outcome, error: str | None = None) -> None:
         """Give the lease back and write the record, once; later calls do nothing."""
-        if self.settled:
+        if self.outcome is not None:
             return
-        self.settled = True
+        self.outcome = outcome
         self.lease.settle()
-        used, rate = self.usage, self.rate
-        if used is not None and rate is not None:
+        rates, used, target = self.setup.rates, self.usage, self.target
+        if rates and used is not None and target is not None and (rate := rates.get(target.name)) is not None:
             self.cost = pricing.cost(rate, used.input, used.output, used.cached)
         record = self._record(outcome, error)
         if self.keep == "none":
@@ -134,8 +155,15 @@ class Account:
             head.client,
             head.tags,
             tuple(self.tries),
-            self.edits,
+            self.edited.names,
+            self.lease.read,
+            self._why() if self.plan.told or self.hint or self.edited.patch or head.retry else None,
         )
+
+    def _why(self) -> Why:
+        """What was decided that cannot be told from the rest of the record."""
+        again, after = self.hint or (None, None)
+        return Why(_raw(self.plan.told), _raw(self.edited.patch), again, after, self.head.retry, self.call)
 
     def _bodies(self) -> Sequence[bytes | None]:
         if self.ask is None:
@@ -146,6 +174,10 @@ class Account:
         if self.keep == "full":
             return request, response
         return redaction.redact(request, None), redaction.redact(response, self.content_type)
+
+
+def _raw(told: bytes) -> msgspec.Raw:
+    return msgspec.Raw(told) if told else UNTOLD
 
 
 @lru_cache(maxsize=1024)

@@ -19,10 +19,11 @@ import msgspec
 from relay import edits, sse, usage
 from relay.call.account import Account
 from relay.call.sink import Sink
-from relay.errors import RelayError, UpstreamError, UpstreamTimeout
-from relay.exchange import Header, Lines, lines
+from relay.errors import RelayError, UpstreamError, UpstreamRefusal, UpstreamTimeout
+from relay.exchange import Header, Lines, Reply, lines
 from relay.record import Outcome
 from relay.upstream.door import Opened
+from relay.verdict import wait_of
 
 _HELD_MAX = 8 << 20  # bytes of a JSON answer that are held for its cost; a larger one goes through as it comes
 _TAIL = 64 << 10  # bytes of the end of such a large answer that are searched for its usage
@@ -41,6 +42,10 @@ _RETRIED = frozenset({408, 409, 429})  # with every 5xx: what OpenAI's own clien
 class Delivery(Protocol):
     fault: RelayError | None  # what went wrong in `take`, perhaps with the last piece, after which nobody waits
 
+    @property
+    def begun(self) -> bool:
+        """Whether something has gone to the client, after which nobody else may be asked."""
+
     def take(self, piece: bytes, last: bool) -> bool:
         """See relay.exchange.Take."""
 
@@ -51,19 +56,30 @@ class Delivery(Protocol):
         """End what has begun because of `fault`; False when nothing has begun, so a real error can still be sent."""
 
 
-def deliver(
-    account: Account, opened: Opened, sink: Sink, alias: str | None, heartbeat: float | None = None
-) -> Delivery:
-    """The manner that fits the answer. `alias` is the name to call the model by, None for the upstream's own.
-
-    `heartbeat`: seconds of silence after which an event stream says that it is alive; None for never.
-    """
-    reply = opened.reply
+def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery:
+    """The manner that fits the answer. Of one that is here as a whole it has taken all."""
+    reply, alias = opened.reply, account.plan.renamed
     found = _passed(reply.status, reply.headers)
     account.content_type = found.content_type
+    delivery: Delivery
     if found.streams:
-        return Stream(account, opened, found.told, sink, alias, heartbeat=heartbeat)
-    return Whole(account, reply.status, found.told, sink, alias, found.held)
+        delivery = Stream(account, opened, found.told, sink, alias)
+    else:
+        told = found.told if reply.status < _ERROR else found.told + _advice(account, reply)
+        delivery = Whole(account, reply.status, told, sink, alias, found.held)
+    if reply.whole is not None:
+        delivery.take(reply.whole, True)
+    return delivery
+
+
+def _advice(account: Account, reply: Reply) -> Lines:
+    """Whether to try again, noted and told: as the upstream says, or by the status; not where the relay has done so."""
+    said = next((value for name, value in reply.headers if name == b"x-should-retry"), None)
+    again = _may_pass(reply.status) if said is None else said.lower() == b"true"
+    wait = wait_of(reply.headers)
+    again = again and not account.is_spent(wait)
+    account.hint = again, wait
+    return b"x-should-retry: true\r\n" if again else b"x-should-retry: false\r\n"
 
 
 class _Passed(msgspec.Struct, frozen=True):
@@ -77,19 +93,22 @@ class _Passed(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=256)  # most upstreams send the same head again and again
 def _passed(status: int, headers: tuple[Header, ...]) -> _Passed:
-    """The upstream's headers that go through; on an error also whose it is and whether to try again."""
+    """The upstream's headers that go through; on an error also whose it is."""
     found = [header for header in headers if header[0] in _PASSED or header[0].startswith(_PASSED_PREFIXES)]
     said = dict(found)
     if status >= _ERROR:
+        found = [header for header in found if header[0] != b"x-should-retry"]  # which hangs on the tries
         found.append((b"x-relay-error-source", b"upstream"))
-        if b"x-should-retry" not in said:
-            again = status in _RETRIED or status >= 500  # noqa: PLR2004  # a server's fault
-            found.append((b"x-should-retry", b"true" if again else b"false"))
     kind = said.get(b"content-type", b"").lower()
     readable = said.get(b"content-encoding", b"identity").lower() == b"identity"
     streams = readable and kind.startswith(b"text/event-stream") and status < _ERROR
     told = lines([*found, *_UNBUFFERED] if streams else found)
     return _Passed(told, kind.decode("latin-1"), streams, readable and kind.startswith(b"application/json"))
+
+
+def _may_pass(status: int) -> bool:
+    """Whether another try may bring something else than this error."""
+    return status in _RETRIED or status >= 500  # noqa: PLR2004  # a server's fault
 
 
 def outcome_of(fault: RelayError) -> Outcome:
@@ -167,6 +186,11 @@ class Whole(msgspec.Struct, eq=False):
         else:
             self.account.settle("upstream_error", f"HTTP {self.status}")
 
+    @property
+    def begun(self) -> bool:
+        """See Delivery."""
+        return self.account.first_at > 0
+
     async def drained(self) -> None:
         """See Delivery."""
         await self.sink.drained()
@@ -190,10 +214,7 @@ class Stream:
         told: Lines,
         sink: Sink,
         alias: str | None,
-        *,
-        heartbeat: float | None,
     ) -> None:
-        self._heartbeat = heartbeat
         self._account = account
         self._told = told
         self._reply = opened.reply
@@ -202,7 +223,7 @@ class Stream:
         self._alias = alias
         self._splitter = sse.EventSplitter()
         self._meter = usage.Meter()
-        self._begun = False
+        self.begun = False
         self._steady = False  # whole events pass as they come, and none is kept back
         self._early = b""  # what came before the first event that says something
         self.fault: RelayError | None = None
@@ -216,7 +237,7 @@ class Stream:
                 account.keeps(piece)
             return self._sink.write(piece)
         held = self._take(piece, last)
-        self._steady = self._begun and self._alias is None and self._splitter.is_empty
+        self._steady = self.begun and self._alias is None and self._splitter.is_empty
         return held
 
     def _take(self, piece: bytes, last: bool) -> bool:
@@ -227,9 +248,9 @@ class Stream:
         if last:
             self._account.last_at = time.perf_counter_ns()
             out += self._completed(self._splitter.rest())
-        if out and (last or not self._begun or self._alias is not None or not self._meter.plain(out)):
+        if out and (last or not self.begun or self._alias is not None or not self._meter.plain(out)):
             out = self._read(out)
-        if not self._begun:
+        if not self.begun:
             out, self._early = self._early + out, b""
             if not self._begin(out, last):
                 return self.fault is not None
@@ -267,11 +288,12 @@ class Stream:
             if self.fault is not None or not last:
                 self._early = out  # comments alone promise nothing: a real error may still follow
                 return False
-        self._begun = True
+        self.begun = True
         self._account.status = self._reply.status
         self._sink.start(self._reply.status, self._account.marks() + self._told, None)
-        if self._heartbeat is not None:
-            self._sink.beat(self._heartbeat)
+        heartbeat = self._account.setup.heartbeat
+        if heartbeat is not None:
+            self._sink.beat(heartbeat)
         return True
 
     def _send(self, out: bytes, last: bool) -> bool:
@@ -313,7 +335,7 @@ class Stream:
 
     def fail(self, fault: RelayError) -> bool:
         """See Delivery. A stream that said it was done, or what failed, has said all, whatever its connection does."""
-        if not self._begun:
+        if not self.begun:
             return False
         out = self._read(self._completed(self._splitter.rest()))
         if self._meter.done or self._meter.errored:
@@ -346,7 +368,7 @@ class _ErrorEvent(msgspec.Struct):
     message: str | None = None
 
 
-def _first_error(events: bytes) -> UpstreamError | None:
+def _first_error(events: bytes) -> UpstreamRefusal | None:
     """The error that a stream begins with, as the failure it is: its own words, and its status if it names one."""
     data = next(filter(None, map(sse.data, sse.events(events))), b"null")
     try:
@@ -356,7 +378,9 @@ def _first_error(events: bytes) -> UpstreamError | None:
     if said.error is None and said.type != "error":
         return None
     error = said.error if isinstance(said.error, _Error) else _Error()
-    fault = UpstreamError(error.message or said.message or "The upstream's stream began with an error.")
+    fault = UpstreamRefusal(error.message or said.message or "The upstream's stream began with an error.")
+    fault.said = data
     if isinstance(error.code, int) and error.code in _HTTP_ERRORS:
         fault.status = error.code
+        fault.should_retry = _may_pass(error.code)
     return fault

@@ -14,7 +14,10 @@ from relay.upstream.door import Upstream
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """`rates` by UPSTREAM/MODEL; `max_body` in bytes, `heartbeat` in seconds of silence, None for none."""
+    """`rates` by UPSTREAM/MODEL; `max_body` in bytes, `heartbeat` in seconds of silence, None for none.
+
+    `retries`: how often the same target may be tried again for one request; `deadline`: seconds for all tries together.
+    """
 
     routes: Routes
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
@@ -22,3 +25,5 @@ class Setup:
     bodies: Keep = "full"
     max_body: int = 64 << 20
     heartbeat: float | None = None
+    retries: int = 1
+    deadline: float = 600.0

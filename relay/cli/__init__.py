@@ -16,6 +16,8 @@ _COMMANDS = {
     "key": ("relay.cli.key:key", "Make, list, show and revoke the keys that callers use."),
     "log": ("relay.cli.log:log", "List the requests that were made, newest first."),
     "show": ("relay.cli.show:show", "Show one request, or print a program that makes it again."),
+    "why": ("relay.cli.why:why", "Tell all that was decided about one request, and how each try went."),
+    "route": ("relay.cli.route:route", "Tell where requests for a model would go now, and why, without a call."),
     "tail": ("relay.cli.tail:tail", "Print requests as they finish."),
 }
 _INTERRUPTED = 130

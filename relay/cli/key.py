@@ -11,13 +11,13 @@ import click
 from relay.cli import tables
 from relay.cli.options import BUDGET, DURATION, Read, config_option, json_option
 from relay.errors import SetupFault
-from relay.keys import Key, mint
+from relay.keys import Key, mint, tag
 from relay.record import Keep, iso
 from relay.store.pepper import pepper
 
 _NAME = re.compile(r"[\w.@:+-]{1,64}")
 _MOMENTS = ("expires_at", "revoked_at", "created_at")
-_SHOWN = ("id", "name", "status", "models", "rpm", "tpm", "concurrency", "budget", "log", *_MOMENTS)
+_SHOWN = ("id", "name", "status", "models", "tags", "rpm", "tpm", "concurrency", "budget", "log", *_MOMENTS)
 
 
 def _name(text: str) -> str:
@@ -33,6 +33,10 @@ def _models(text: str) -> tuple[str, ...]:
     return names
 
 
+def _tags(text: str) -> tuple[str, ...]:
+    return tuple(tag(part.strip()) for part in text.split(","))
+
+
 _MANY = click.IntRange(min=1)
 
 
@@ -44,6 +48,7 @@ def key() -> None:
 @key.command()
 @click.argument("name", type=Read("name", _name))
 @click.option("--models", type=Read("models", _models), metavar="A,B*", help="The only models it may ask for.")
+@click.option("--tags", type=Read("tags", _tags), metavar="A,B", help="What it may use beside what is for everyone.")
 @click.option("--budget", type=BUDGET, metavar="20/month", help="USD that it may spend in a day, week or month.")
 @click.option("--rpm", type=_MANY, help="Requests a minute.")
 @click.option("--tpm", type=_MANY, help="Tokens a minute.")
@@ -53,7 +58,14 @@ def key() -> None:
 @json_option
 @config_option
 def create(
-    name: str, expires: float | None, log: Keep | None, as_json: bool, config_file: Path | None, **limits: Any
+    name: str,
+    *,
+    tags: tuple[str, ...] | None,
+    expires: float | None,
+    log: Keep | None,
+    as_json: bool,
+    config_file: Path | None,
+    **limits: Any,
 ) -> None:
     """Make a key and print it: this once, since only its digest is kept."""
     from relay.cli import access  # noqa: PLC0415 - pydantic comes with it, and --help must be quick
@@ -64,7 +76,8 @@ def create(
     now = int(time.time())
     until = None if expires is None else now + int(expires)
     with access.writing(config.store) as store:
-        text, made = mint(name, pepper(config.store, os.environ), now, expires_at=until, log=log, **limits)
+        secret = pepper(config.store, os.environ)
+        text, made = mint(name, secret, now, tags=tags or (), expires_at=until, log=log, **limits)
         store.add_key(made)
     if as_json:
         tables.print_json({"key": text, **_shown(made)})
@@ -138,4 +151,4 @@ def _shown(found: Key) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    return "-" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
+    return "-" if value is None or value == () else ",".join(value) if isinstance(value, tuple) else str(value)

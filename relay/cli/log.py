@@ -16,7 +16,7 @@ from relay.cli.options import DURATION, config_option, filter_options, json_opti
 @json_option
 @config_option
 def log(*, as_json: bool, config_file: Path | None, **wanted: Any) -> None:
-    """List the requests that were made, newest first."""
+    """List the requests that were made, newest first; one that its client made several times is one line."""
     from relay.cli import access  # noqa: PLC0415 - pydantic comes with it, and --help must be quick
 
     with access.reading(config_file) as store:
@@ -25,4 +25,4 @@ def log(*, as_json: bool, config_file: Path | None, **wanted: Any) -> None:
         for record in records:
             tables.print_json(tables.line(record))
     else:
-        tables.print_table(tables.COLUMNS, map(tables.cells, records))
+        tables.print_table(tables.COLUMNS, map(tables.cells, tables.calls(records)))

@@ -6,11 +6,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 import uvicorn
@@ -23,8 +25,10 @@ from relay.cli.workers import Workers
 from relay.config import Config
 from relay.errors import SetupFault
 from relay.inbound.protocol import RelayProtocol, usable
+from relay.reload import Amend
 
 _BACKLOG = 4096
+log = logging.getLogger("relay")
 
 
 @click.command()
@@ -35,33 +39,35 @@ _BACKLOG = 4096
 )
 @click.option("--workers", type=click.IntRange(min=1), help="How many processes serve (else server.workers).")
 def serve(config_file: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
-    """Run the relay until SIGTERM or Ctrl-C: then it finishes what runs, and a second signal ends it at once."""
+    """Run the relay until SIGTERM or Ctrl-C: then it finishes what runs, and a second signal ends it at once.
+
+    A configuration that is saved meanwhile is taken over within two seconds, and on SIGHUP at once.
+    """
     logging.basicConfig(format="relay: %(message)s", level=logging.WARNING)
-    config = settings(config_file)
-    server = config.server
-    config = replace(
-        config,
-        server=replace(
-            server,
-            host=server.host if host is None else host,
-            port=server.port if port is None else port,
-            workers=server.workers if workers is None else workers,
-        ),
-    )
+    log.setLevel(logging.INFO)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server hears it
+    flags = {"host": host, "port": port, "workers": workers}
+    amend = partial(_amended, {name: value for name, value in flags.items() if value is not None})
+    config = amend(settings(config_file))
     for warning in config.warnings:
         click.echo(f"relay: warning: {warning}", err=True)
     count = config.server.workers
     bound = listen(config.server.host, config.server.port)
     said = banner(config, bound[0].getsockname()[1], prepare(config, os.environ))
     if count == 1:
-        sys.exit(run(config, bound, said))
+        sys.exit(run(config, amend, bound, said))
     sockets, parent = share(bound, count), os.getpid()
-    sys.exit(Workers(count, lambda number: run(config, sockets[number], "" if number else said, parent)).run())
+    sys.exit(Workers(count, lambda number: run(config, amend, sockets[number], "" if number else said, parent)).run())
 
 
-def run(config: Config, sockets: list[socket.socket], banner: str, parent: int | None = None) -> int:
+def _amended(flags: Mapping[str, Any], config: Config) -> Config:
+    """`config` with the flags, which win over the file, whenever that is read."""
+    return replace(config, server=replace(config.server, **flags))
+
+
+def run(config: Config, amend: Amend, sockets: list[socket.socket], banner: str, parent: int | None = None) -> int:
     """Serve in this process until a signal, or until the process `parent` is gone; return the exit code."""
-    app = App(config, os.environ)
+    app = App(config, os.environ, amend)
     app.open()
     server = Server(app, config, banner, parent)
     server.run(sockets)
@@ -149,6 +155,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, and let the application end properly also when a second signal cut that short."""
+        if running := self._app.running:
+            log.info("stopping when what runs is done (%d now), or at a second signal", running)
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()
@@ -161,8 +169,9 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Hear SIGTERM and SIGINT; unlike uvicorn's, they are not raised again after a graceful end, so it exits 0."""
+        """Hear SIGHUP, SIGTERM and SIGINT; unlike uvicorn's, these are not raised again at the end, so it exits 0."""
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self._app.reload())
         try:
             yield
         finally:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,9 +20,10 @@ def print_json(shown: dict[str, Any]) -> None:
 
 
 def line(record: Record) -> dict[str, Any]:
-    """The record as `--json` prints it where there are many."""
+    """The record as `--json` prints it where there are many. Of what a client tried again it says which call it was."""
     shown = public(record)
-    return {name: shown[name] for name in PUBLIC}
+    names = (*PUBLIC, "retry", "call") if shown["retry"] else PUBLIC
+    return {name: shown[name] for name in names}
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -40,8 +41,30 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
+def print_told(told: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Labels, each with its lines, of which nothing reaches the terminal that it would obey."""
+    for label, lines in told:
+        for number, text in enumerate(lines):
+            shown = "".join(each if each.isprintable() else "�" for each in text)
+            click.echo(f"{'' if number else label:<12} {shown}")
+
+
+def calls(records: Iterable[Record]) -> Iterator[Record]:
+    """Of each call the request that comes first: the last of those in which its client made it, newest first."""
+    seen = set()
+    for record in records:
+        call = (record.why and record.why.call) or record.id
+        if call not in seen:
+            seen.add(call)
+            yield record
+
+
 def cells(record: Record) -> tuple[str, ...]:
-    """The record's cells under COLUMNS, times in the reader's own zone."""
+    """The record's cells under COLUMNS, times in the reader's own zone.
+
+    The status tells which time this is, where its client has made the same call before.
+    """
+    retry = record.why.retry if record.why else 0
     began = datetime.fromtimestamp(record.started_at / 1e6, UTC).astimezone()
     served = f"{record.upstream or '-'}/{record.model or '-'}"
     return (
@@ -49,7 +72,7 @@ def cells(record: Record) -> tuple[str, ...]:
         record.id,
         record.key or "-",
         served if record.alias in {None, record.model} else f"{record.alias} → {served}",
-        str(record.status),
+        f"{record.status} ×{retry + 1}" if retry else str(record.status),  # noqa: RUF001  # the sign is meant
         record.outcome,
         "-" if record.input_tokens is None else f"{record.input_tokens}+{_number(record.output_tokens)}",
         "-" if record.cost_nano is None else f"{record.cost_nano / 1e9:.6f}",

@@ -27,7 +27,7 @@ class Workers:
         """Start them all, keep them running until a signal, and return the exit code: 1 if any ended badly."""
         for number in range(self._count):
             self._fork(number)
-        for heard in (signal.SIGTERM, signal.SIGINT):
+        for heard in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(heard, self._pass_on)
         while self._pids:
             pid, status = os.wait()
@@ -48,10 +48,11 @@ class Workers:
             os.setpgid(0, 0)  # a terminal's Ctrl-C reaches the parent alone, which passes it on
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it hears it: it reads what is new anyway
             os._exit(self._serve(number))
         self._pids[pid] = number
 
     def _pass_on(self, heard: int, _frame: FrameType | None) -> None:
-        self._stopping = True
+        self._stopping |= heard != signal.SIGHUP
         for pid in self._pids:
             os.kill(pid, heard)

@@ -65,4 +65,5 @@ def _static(shape: KeyShape, secret: Secret) -> StaticKey:
         concurrency=shape.concurrency,
         budget=shape.budget,
         log=shape.log,
+        tags=tuple(shape.tags or ()),
     )

@@ -24,7 +24,10 @@ DEEPEST = 40
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong, printed as `FILE:LINE: path.to.field: what is wrong; what would be right`."""
+    """One thing that is wrong, printed as `FILE:LINE: path.to.field: what is wrong; what would be right`.
+
+    `line` is 0 where the file is not there, or could not be read.
+    """
 
     file: str
     line: int
@@ -32,7 +35,9 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (f"{self.file}:{self.line}", self.field, self.message) if part)
+        return ": ".join(
+            part for part in (f"{self.file}:{self.line}" if self.line else self.file, self.field, self.message) if part
+        )
 
 
 class ConfigFault(SetupFault):

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from relay.config.access import read_keys
 from relay.config.document import ConfigFault, Document, Fault, parse
 from relay.config.models import read_prices, read_routes
 from relay.config.reading import Reading
-from relay.config.shapes import FileShape, LogShape, ServerShape
+from relay.config.shapes import FileShape, HealthShape, LogShape, QueueShape, RetryShape, ServerShape, Shape
 from relay.config.upstreams import read_upstreams
-from relay.config.values import Config, Log, Server
+from relay.config.values import Config, Log, Queue, Retry, Server, Stamp
+from relay.health import Policy
+
+V = TypeVar("V")
 
 NAME = "config.yaml"
 VARIABLE = "RELAY_CONFIG"
@@ -21,11 +24,11 @@ def find(option: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | N
 
     Raises ConfigFault when a file is named that does not exist.
     """
-    named = [(option, "--config"), (Path(environ[VARIABLE]) if environ.get(VARIABLE) else None, VARIABLE)]
+    named = [(option, "the command"), (Path(environ[VARIABLE]) if environ.get(VARIABLE) else None, VARIABLE)]
     for path, source in named:
         if path is not None:
             if not (cwd / path).is_file():
-                raise ConfigFault((Fault(str(path), 1, "", f"there is no such file, but {source} names it"),))
+                raise ConfigFault((Fault(str(path), 0, "", f"there is no such file, but {source} names it"),))
             return path
     return Path(NAME) if (cwd / NAME).is_file() else None
 
@@ -38,6 +41,15 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     return config
 
 
+def stamp(path: Path) -> Stamp | None:
+    """What tells one state of a file from another, without reading it; None while it cannot be reached."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def faults(path: Path | None, environ: Mapping[str, str]) -> list[Fault]:
     """Everything that is wrong, in the order of the file; each prints as one line. Empty when `load` would work."""
     try:
@@ -48,33 +60,42 @@ def faults(path: Path | None, environ: Mapping[str, str]) -> list[Fault]:
 
 def _read(path: Path | None, environ: Mapping[str, str]) -> tuple[Config, tuple[Fault, ...]]:
     """The configuration, to be used only when there are no faults. Raises ConfigFault when the file is unreadable."""
+    marked = None if path is None else stamp(path)  # before it is read: what changes from here on is seen later
     document = Document(NAME) if path is None else parse(_text(path), str(path))
     reading = Reading(document, environ)
     root = _root(reading, document.data)
     upstreams = read_upstreams(reading, root.upstreams)
-    server = reading.shape(ServerShape, root.server, ("server",))
-    log = reading.shape(LogShape, root.log, ("log",))
     config = Config(
         path=path,
-        server=Server(**server.model_dump(exclude_unset=True)) if server else Server(),
+        server=_section(reading, "server", root.server, ServerShape, Server),
         store=cast("Path", root.store),
         counters="memory",
-        log=Log(**log.model_dump(exclude_unset=True)) if log else Log(),
+        log=_section(reading, "log", root.log, LogShape, Log),
+        retry=_section(reading, "retry", root.retry, RetryShape, Retry),
+        queue=_section(reading, "queue", root.queue, QueueShape, Queue),
+        health=_section(reading, "health", root.health, HealthShape, Policy),
         upstreams=upstreams.usable,
         disabled=upstreams.disabled,
-        routes=read_routes(reading, root.models, upstreams.names, root.default_model),
+        routes=read_routes(reading, root.models, upstreams.names, root.default_model, upstreams.disabled),
         prices=read_prices(reading, root.prices or {}, upstreams.names),
         keys=read_keys(reading, root.keys or []),
         warnings=tuple(reading.warnings),
+        stamp=marked,
     )
     return config, tuple(sorted(reading.faults, key=lambda fault: fault.line))
+
+
+def _section(reading: Reading, name: str, data: Any, shape: type[Shape], value: type[V]) -> V:
+    """A part of the top level as a value, with its defaults where nothing is written or all is wrong."""
+    read = reading.shape(shape, data, (name,))
+    return value(**read.model_dump(exclude_unset=True)) if read else value()
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigFault((Fault(str(path), 1, "", f"cannot be read: {error.strerror}"),)) from error
+        raise ConfigFault((Fault(str(path), 0, "", f"cannot be read: {error.strerror}"),)) from error
     except UnicodeDecodeError as error:
         raise ConfigFault((Fault(str(path), 1, "", "is not UTF-8; save it as that"),)) from error
 

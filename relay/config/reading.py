@@ -15,7 +15,7 @@ S = TypeVar("S", bound=Shape)
 # pydantic's words name Python's types; these are for who writes YAML.
 _WRONG = {
     "missing": "is missing",
-    "model_type": "is not a mapping; write {field: value}",
+    "model_type": "is not a mapping",
     "dict_type": "is not a mapping",
     "list_type": "is not a list",
     "string_type": "is not text",
@@ -69,7 +69,8 @@ def _explain(detail: ErrorDetails, data: Any, seen: Mapping[int, type[Shape]]) -
     if detail["type"] == "extra_forbidden":
         return "unknown field" + nearest(name, fields)
     wrong = _WRONG.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
-    return f"{wrong}; {fields[name]}" if name in fields else wrong
+    right = fields.get(name) or ("write {field: value}" if detail["type"] == "model_type" else None)
+    return f"{wrong}; {right}" if right else wrong
 
 
 def _field(data: Any, loc: Place, seen: Mapping[int, type[Shape]]) -> tuple[dict[str, str | None], str]:

@@ -8,7 +8,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from relay.config import units
 from relay.config.secret import spelled
+from relay.keys import tag
 from relay.record import Keep
+from relay.routing import Strategy
 
 _NOT_YET = "is not supported by this version"
 _HOP_BY_HOP = frozenset(
@@ -27,6 +29,10 @@ def _span_or_none(text: object) -> float | None:
 
 def _span_or_forever(text: object) -> float | None:
     return None if text == "forever" else units.duration(text)
+
+
+def _pace(text: object) -> float | None:
+    return None if text is None or text == "none" else float(units.size(text))
 
 
 def origin(text: str) -> str:
@@ -77,12 +83,15 @@ Size = Annotated[int, BeforeValidator(units.size), Field(ge=1)]
 Count = Annotated[int, Field(ge=1)]
 Reference = Annotated[str, AfterValidator(spelled)]
 Name = Annotated[str, Field(min_length=1)]
+Tags = Annotated[list[Annotated[str, AfterValidator(tag)]], Field(min_length=1)]
 USD = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 _SPAN = "write a duration such as 250ms, 5s, 10m or 30d"
 _COUNT = "write a whole number from 1 up"
 _REFERENCE = "write env:NAME, file:/path or ${NAME}, and nothing around it"
+_REFERENCES = "write a list of env:NAME, file:/path or ${NAME}, and nothing around each"
 _KEEP = "write full, redacted or none"
+_TAGS = "write a list such as [eu, fast], or leave it out"
 _USD = "write USD per million tokens, such as 0.15"
 # Fields without a default here take the one of the value that they become: each default stands in one place.
 _UNSET: Any = None
@@ -108,6 +117,9 @@ class FileShape(Shape):
     )
     counters: Annotated[str, AfterValidator(_counters)] = Field("memory", description="write memory")
     log: Any = Field(_UNSET, description="write a mapping such as {retention: 30d}")
+    retry: Any = Field(_UNSET, description="write a mapping such as {per_target: 1}")
+    queue: Any = Field(_UNSET, description="write a mapping such as {wait: 5s}")
+    health: Any = Field(_UNSET, description="write a mapping such as {cooldown: 15s}")
     upstreams: dict[str, Any] = Field(_UNSET, description="write a mapping from names to upstreams")
     models: dict[str, Any] = Field(_UNSET, description="write a mapping from names to UPSTREAM/MODEL")
     prices: dict[str, Any] = Field(_UNSET, description="write a mapping from UPSTREAM/MODEL to prices")
@@ -134,12 +146,34 @@ class LogShape(Shape):
     )
 
 
+class RetryShape(Shape):
+    per_target: int = Field(_UNSET, ge=0, le=5, description="write a whole number from 0 to 5")
+    deadline: Span = Field(_UNSET, gt=0, description=_SPAN)
+
+
+class QueueShape(Shape):
+    size: int = Field(_UNSET, ge=0, description="write a whole number from 1 up, or 0 for no queue")
+    wait: Span = Field(_UNSET, gt=0, description=_SPAN)
+
+
+class HealthShape(Shape):
+    failures: Count = Field(_UNSET, description=_COUNT)
+    error_rate: float = Field(_UNSET, ge=0, le=1, description="write a share from 0 to 1, such as 0.5")
+    cooldown: Span = Field(_UNSET, gt=0, description=_SPAN)
+    first_byte: Annotated[float | None, BeforeValidator(_span_or_none)] = Field(
+        _UNSET, gt=0, description=f"{_SPAN}, or none"
+    )
+
+
 class TimeoutsShape(Shape):
     connect: Span = Field(_UNSET, gt=0, description=_SPAN)
     first_byte: Span = Field(_UNSET, gt=0, description=_SPAN)
     idle: Span = Field(_UNSET, gt=0, description=_SPAN)
     total: Annotated[float | None, BeforeValidator(_span_or_none)] = Field(
         _UNSET, gt=0, description=f"{_SPAN}, or none"
+    )
+    pace: Annotated[float | None, BeforeValidator(_pace)] = Field(
+        _UNSET, gt=0, description="write bytes a second such as 10B, or none"
     )
 
 
@@ -149,7 +183,7 @@ class UpstreamShape(Shape):
     )
     base_url: Annotated[str, AfterValidator(origin)] = Field("", description="write http(s)://host[:port][/path]")
     api_key: Reference | None = Field(None, description=_REFERENCE)
-    api_keys: list[Reference] = Field(_UNSET, min_length=1, description=_REFERENCE)
+    api_keys: list[Reference] = Field(_UNSET, min_length=1, description=_REFERENCES)
     api_version: str | None = Field(None, description="write a date such as 2024-10-21")
     timeouts: TimeoutsShape | None = Field(None, description="write a mapping such as {connect: 5s}")
     max_connections: Count = Field(_UNSET, description=_COUNT)
@@ -161,16 +195,26 @@ class UpstreamShape(Shape):
     engine: Literal["wire", "httpx"] = Field(_UNSET, description="write wire or httpx")
 
 
+class FallbackShape(Shape):
+    context_window: list[Any] = Field(_UNSET, description="write a list of UPSTREAM/MODEL")
+    content_policy: list[Any] = Field(_UNSET, description="write a list of UPSTREAM/MODEL")
+
+
 class AliasShape(Shape):
     targets: list[Any] = Field(description="write a list of UPSTREAM/MODEL")
     set: dict[str, Any] = Field(_UNSET, description="write a mapping such as {temperature: 0}")
     default: dict[str, Any] = Field(_UNSET, description="write a mapping such as {temperature: 0}")
     response_model: Literal["upstream", "alias"] = Field("upstream", description="write upstream or alias")
+    strategy: Strategy = Field(_UNSET, description="write order, weighted, least_busy, fastest or sticky")
+    fallback: FallbackShape | None = Field(
+        None, description="write a mapping such as {context_window: [UPSTREAM/MODEL]}"
+    )
 
 
 class TargetShape(Shape):
     to: str = Field(description="write UPSTREAM/MODEL")
     weight: Count = Field(1, description=_COUNT)
+    tags: Tags | None = Field(None, description=_TAGS)
 
 
 class PriceShape(Shape):
@@ -192,3 +236,4 @@ class KeyShape(Shape):
         None, description="write USD per day, week or month, such as 20/month"
     )
     log: Keep | None = Field(None, description=_KEEP)
+    tags: Tags | None = Field(None, description=_TAGS)

@@ -7,11 +7,13 @@ from typing import Literal
 
 from relay.config.secret import Secret
 from relay.exchange import Timeouts
+from relay.health import Policy
 from relay.keys import Key, digest
 from relay.pricing import Rate
 from relay.record import Keep
 from relay.routing import Routes
 
+Stamp = tuple[int, int, int]  # when a file was written (nanoseconds), how long it is, and which it is (its inode)
 Kind = Literal["openai", "azure", "anthropic", "echo"]
 EngineName = Literal["wire", "httpx"]
 
@@ -37,6 +39,22 @@ class Log:
 
     bodies: Keep = "full"
     retention: float | None = 30 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often more each target is tried once all were, and how many seconds all the tries of a request may take."""
+
+    per_target: int = 1
+    deadline: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """How many requests may wait for each upstream or key that is full, and for how many seconds."""
+
+    size: int = 1000
+    wait: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,7 @@ class StaticKey:
     concurrency: int | None = None
     budget: str | None = None
     log: Keep | None = None
+    tags: tuple[str, ...] = ()
 
     def key(self, pepper: bytes) -> Key:
         """The Key that admits its holder; its id is `config-` and its name."""
@@ -80,21 +99,29 @@ class StaticKey:
             concurrency=self.concurrency,
             budget=self.budget,
             log=self.log,
+            tags=self.tags,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`upstreams` can be used; `disabled` ones exist too, and their value is the reason. `store` is SQLite's file."""
+    """`upstreams` can be used; `disabled` ones exist too, and their value is the reason. `store` is SQLite's file.
+
+    `stamp` is the file's as it was just before it was read.
+    """
 
     path: Path | None
     server: Server
     store: Path
     counters: Literal["memory"]
     log: Log
+    retry: Retry
+    queue: Queue
+    health: Policy
     upstreams: Mapping[str, Upstream]
     disabled: Mapping[str, str]
     routes: Routes
     prices: Mapping[str, Rate]
     keys: tuple[StaticKey, ...]
     warnings: tuple[str, ...] = ()
+    stamp: Stamp | None = field(default=None, compare=False)

@@ -28,9 +28,9 @@ def question(account: Account, body: bytes) -> bytes:
     changes = {"stream": b"true"}
     if "messages" not in fields:
         changes["messages"] = _GREETING
-    allowed = account.key.models if account.key else None
-    routes = account.setup.routes
-    first = routes.default_model or next(iter(routes.names(allowed)), None)
+    routes, key = account.setup.routes, account.key
+    names = routes.names(key.models, frozenset(key.tags)) if key else routes.names()
+    first = routes.default_model or next(iter(names), None)
     if "model" not in fields and first is not None:
         changes["model"] = msgspec.json.encode(first)
     return splice.patch(body, fields, changes)

@@ -118,7 +118,8 @@ class SqliteStore:
             return self._bodies(rows[0]["seq"]) if rows else None
 
     def add_key(self, key: Key) -> None:
-        row = asdict(key) | {"models": None if key.models is None else json.dumps(key.models)}
+        models = None if key.models is None else json.dumps(key.models)
+        row = asdict(key) | {"models": models, "tags": json.dumps(key.tags)}
         with self._writing():
             try:
                 self._run(_QUERY["add_key"], **row)
@@ -131,7 +132,7 @@ class SqliteStore:
     def keys(self) -> list[Key]:
         with self._wall():
             rows = self._run(_QUERY["keys"]).fetchall()
-        return [Key(**{**row, "models": row["models"] and tuple(json.loads(row["models"]))}) for row in map(dict, rows)]
+        return [_key(dict(row)) for row in rows]
 
     def revoke_key(self, name_or_id: str, when: int) -> bool:
         with self._writing():
@@ -310,6 +311,11 @@ def _create(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     if not os.access(path, os.W_OK):  # which SQLite would open all the same, to fail at the first write
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _key(row: dict[str, Any]) -> Key:
+    models = row["models"] and tuple(json.loads(row["models"]))
+    return Key(**{**row, "models": models, "tags": tuple(json.loads(row["tags"]))})
 
 
 def _filtered(query: str, wanted: Filter) -> str:

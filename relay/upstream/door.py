@@ -1,45 +1,51 @@
-"""The one door out: `open_first` carries a request to the first target of its plan. Knows no clients, keys or prices.
+"""The one door out: `ask` carries a request to one target. Knows no clients, no plan, no prices and no other target.
 
-What an upstream answers is looked at here only as far as its head, and further in two cases: when it refuses the
-relay's own credential, which no caller may see, and when it refuses the usage option that the relay itself put in.
+What an upstream answers is looked at here only as far as its head, and further in two cases: when it refuses one of
+the relay's own keys, which no caller may see, and when it refuses the usage option that the relay itself put in.
 """
 
+import math
 import time
-from collections.abc import Mapping
+from asyncio import CancelledError
 from dataclasses import dataclass, field
 
 import msgspec
 
-from relay.ask import FORWARDED, Ask, Head
+from relay.ask import Ask, Head
 from relay.edits import Edited, edit
-from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamFault, UpstreamOff
-from relay.exchange import Drained, Engine, Header, Reply, Request, Take
+from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamFault
+from relay.exchange import Drained, Engine, Reply, Request, Take
 from relay.record import Try
-from relay.routing import Plan
+from relay.routing import Alias, Target
+from relay.upstream.credentials import Credential, Credentials
+from relay.verdict import wait_of
 
 _REFUSED_KEY = frozenset({401, 403})
-_BAD_REQUEST = 400
+_RATE_LIMITED = 429
+_OF_KEY = _REFUSED_KEY.union({402, _RATE_LIMITED})  # what another key may do better
+_BAD_REQUEST, _ERROR = 400, 300  # the first status that is looked at more closely
 _REDIRECTS = range(300, 400)
 _NOT_PASSED = _REFUSED_KEY.union(_REDIRECTS)
+_REQUESTS_KEPT = 64
+_LONG = 64 << 10  # bytes of an error that nobody needs to look at
+_GATHERED_MAX = 8 << 20  # bytes of an answer that did not say how long it is
+_GIVEN_UP = "given up before it answered"
 _USAGE_OPTION = (b"stream_options", b"include_usage")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upstream:
-    """One configured upstream. `headers` go with every request: its credential, and those from the configuration.
+    """One configured upstream.
 
+    `patience`: seconds; a caller who waits longer needs no deadline beside the upstream's own.
     `refuse_usage`: models that turned out not to take `stream_options`; learnt while running, forgotten at the end.
     """
 
     name: str
     engine: Engine = field(repr=False)
-    headers: tuple[Header, ...] = field(default=(), repr=False)
+    credentials: Credentials = field(default_factory=lambda: Credentials([Credential(())]), repr=False)
+    patience: float = 0.0
     refuse_usage: set[str] = field(default_factory=set, repr=False)
-    # The caller's headers that the configuration replaces: mostly none, so a request looks at one empty set.
-    replaced: frozenset[bytes] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "replaced", FORWARDED.intersection(name for name, _ in self.headers))
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -47,50 +53,88 @@ class Opened(msgspec.Struct, frozen=True):
 
     reply: Reply
     edited: Edited
+    first_byte_ms: float
 
 
-async def open_first(plan: Plan, head: Head, ask: Ask, upstreams: Mapping[str, Upstream], tries: list[Try]) -> Opened:
-    """Ask the plan's target, and return its answer once the head is in. Every try is added to `tries`.
+async def ask(  # noqa: PLR0917  # one call a request: by their names they would cost a microsecond
+    upstream: Upstream, target: Target, alias: Alias, head: Head, asked: Ask, tries: list[Try], until: float
+) -> Opened:
+    """Ask for `target`, and return the answer once its head is in. Every try is added to `tries`.
 
-    Raises UpstreamError, UpstreamAuthFailed, UpstreamTimeout, Overloaded, BadRequest.
+    `until`: when the head has to be in, in seconds of the performance counter. Raises UpstreamError,
+    UpstreamAuthFailed, UpstreamTimeout, Overloaded, BadRequest.
     """
-    target = plan.targets[0]
-    upstream = upstreams.get(target.upstream)
-    if upstream is None:
-        raise UpstreamOff(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
-    request = head.requests.get(upstream) or _request(upstream, head)
-    may_ask_usage = target.model not in upstream.refuse_usage
+    model = target.model
+    credential = upstream.credentials.sole or _pick(upstream, model)
+    may_ask_usage = model not in upstream.refuse_usage
     while True:
-        edited = edit(ask, head.endpoint, plan.alias, target, may_ask_usage)
+        request = head.requests.get(credential) or _request(credential, head)
+        edited = edit(asked, head.endpoint, alias, target, may_ask_usage)
         began = time.perf_counter_ns()
         try:
-            reply = await upstream.engine.open(request, edited.body)
-        except RelayError as fault:
-            tries.append(Try(upstream.name, target.model, error=fault.message, first_byte_ms=_since(began)))
+            left = until - began / 1e9
+            reply = await upstream.engine.open(request, edited.body, None if left > upstream.patience else left)
+        except (RelayError, CancelledError) as fault:
+            key, error = credential.fingerprint, fault.message if isinstance(fault, RelayError) else _GIVEN_UP
+            tries.append(Try(upstream.name, model, error=error, key=key, total_ms=_since(began)))
             raise
-        status = reply.status
-        tries.append(Try(upstream.name, target.model, status, None, reply.reused, reply.connect_ms, _since(began)))
+        status, key, spent = reply.status, credential.fingerprint, _since(began)
+        tries.append(Try(upstream.name, model, status, None, reply.reused, reply.connect_ms, spent, key))
+        if status < _ERROR:
+            if not may_ask_usage:
+                upstream.refuse_usage.add(model)
+            return Opened(reply, edited, spent)
+        if status in _OF_KEY and (other := _spare(upstream, credential, reply, tries)) is not None:
+            reply.abort()
+            credential = other
+            continue
         if status in _NOT_PASSED:
             reply.abort()
             raise _not_passed(upstream.name, status)
-        if status != _BAD_REQUEST:
-            if not may_ask_usage:
-                upstream.refuse_usage.add(target.model)
-            return Opened(reply, edited)
-        if not edited.asks_usage:
-            return Opened(reply, edited)
+        if status != _BAD_REQUEST or not (edited.asks_usage or alias.stands_by) or _is_long(reply):
+            return Opened(reply, edited, spent)
         answer = await gather(reply)
-        if not any(word in answer for word in _USAGE_OPTION):
-            return Opened(Gathered(reply, answer), edited)
+        if not (edited.asks_usage and any(word in answer for word in _USAGE_OPTION)):
+            return Opened(Gathered(reply, answer), edited, spent)
         may_ask_usage = False
 
 
-def _request(upstream: Upstream, head: Head) -> Request:
-    """What `upstream` is asked for all requests with this head."""
+def _is_long(reply: Reply) -> bool:
+    """Whether the answer is too long to be read before it is passed on."""
+    return any(name == b"content-length" and int(value) > _LONG for name, value in reply.headers)
+
+
+def _pick(upstream: Upstream, model: str) -> Credential:
+    """A key that can serve, or where all rest any of them. Raises UpstreamAuthFailed when all were refused."""
+    now = time.perf_counter()
+    found = upstream.credentials.pick(model, now) or upstream.credentials.pick(model, math.inf)
+    if found is None:
+        raise _not_passed(upstream.name, 401)
+    return found
+
+
+def _spare(upstream: Upstream, credential: Credential, reply: Reply, tries: list[Try]) -> Credential | None:
+    """Another key, after the answer to this one; None where there is none, or none that this request has not used."""
+    now, model = time.perf_counter(), tries[-1].model
+    if reply.status == _RATE_LIMITED:
+        credential.rest(model, now, wait_of(reply.headers))
+    else:
+        upstream.credentials.refuse(credential, reply.status)
+    if upstream.credentials.sole:
+        return None
+    used = {one.key for one in tries if (one.upstream, one.model) == (upstream.name, model)}
+    return upstream.credentials.pick(model, now, used)
+
+
+def _request(credential: Credential, head: Head) -> Request:
+    """What is asked with this key for all requests with this head."""
     query = _forwarded_query(head.query) if head.query else b""
-    forwarded = [header for header in head.forwarded if header[0] not in upstream.replaced]
-    found = Request(b"POST", head.endpoint.path + query, (*upstream.headers, *forwarded))
-    head.requests[upstream] = found
+    own = {name for name, _ in credential.headers}
+    forwarded = [header for header in head.forwarded if header[0] not in own]
+    found = Request(b"POST", head.endpoint.path + query, (*credential.headers, *forwarded))
+    if len(head.requests) >= _REQUESTS_KEPT:  # of keys that a new configuration has done away with
+        head.requests.clear()
+    head.requests[credential] = found
     return found
 
 
@@ -115,15 +159,18 @@ def _since(began: int) -> float:
 
 
 async def gather(reply: Reply) -> bytes:
-    """The whole body of an answer. Raises what `pump` raises."""
+    """The whole body of an answer. Raises what `pump` raises, and UpstreamError where there is no end to it."""
     pieces: list[bytes] = []
+    size = 0
 
     def take(piece: bytes, _last: bool) -> bool:
+        nonlocal size
         pieces.append(piece)
-        return False
+        size += len(piece)
+        return size > _GATHERED_MAX
 
     async def drained() -> None:
-        return
+        raise UpstreamError(f"The upstream's answer, an error, is longer than {_GATHERED_MAX} bytes.")
 
     await reply.pump(take, drained)
     return b"".join(pieces)

@@ -1,32 +1,42 @@
 """Kinds of upstream: what each configured one becomes. Knows the configuration's values; opens no connection."""
 
 from relay import config
-from relay.exchange import Engine, Header
+from relay.config import Queue
+from relay.config.secret import Secret
+from relay.exchange import Engine
+from relay.line import Line
+from relay.upstream.credentials import Credential, Credentials, fingerprint
 from relay.upstream.door import Upstream
 from relay.upstream.echo import EchoEngine
 from relay.wire import Origin, Wire
 
+_NEARLY = 0.9  # of the first byte's limit: OpenAI's clients wait ten minutes, which is that limit, less what it takes
 
-def build(spec: config.Upstream) -> Upstream:
-    """The upstream that `spec` describes. Raises SetupFault when its CA file or its proxy cannot be used."""
+
+def build(spec: config.Upstream, queue: Queue) -> Upstream:
+    """The upstream that `spec` describes. Raises SetupFault when its CA file or its proxy cannot be used.
+
+    `queue` is of the requests that wait while all of its connections are busy.
+    """
     if spec.kind == "echo":
         return Upstream(spec.name, EchoEngine())
-    return Upstream(spec.name, _engine(spec), _headers(spec))
+    found = Credentials([_credential(spec, key) for key in spec.api_keys or (None,)])
+    return Upstream(spec.name, _engine(spec, Line(queue.size, queue.wait)), found, _NEARLY * spec.timeouts.first_byte)
 
 
-def _engine(spec: config.Upstream) -> Engine:
+def _engine(spec: config.Upstream, line: Line) -> Engine:
     if spec.engine == "httpx":
         # httpx costs 0.1 s and 10 MB to import, and most relays never use it.
         from relay.upstream.over_httpx import HttpxEngine  # noqa: PLC0415
 
-        return HttpxEngine.of(spec)
-    return Wire(Origin(spec.name, spec.base_url, spec.proxy, spec.ca), spec.timeouts, spec.max_connections)
+        return HttpxEngine.of(spec, line)
+    return Wire(Origin(spec.name, spec.base_url, spec.proxy, spec.ca), spec.timeouts, spec.max_connections, line)
 
 
-def _headers(spec: config.Upstream) -> tuple[Header, ...]:
-    """What goes with every request: the credential, no compression, and what the configuration adds or replaces."""
+def _credential(spec: config.Upstream, key: Secret | None) -> Credential:
+    """What goes with every request: the key, no compression, and what the configuration adds or replaces."""
     headers = {b"accept-encoding": b"identity"}  # compressed answers could not be read over, and a bomb could hide
-    if spec.api_keys:
-        headers[b"authorization"] = b"Bearer " + spec.api_keys[0].reveal().encode()
+    if key is not None:
+        headers[b"authorization"] = b"Bearer " + key.reveal().encode()
     headers |= {name.encode(): value.encode() for name, value in spec.headers.items()}
-    return tuple(headers.items())
+    return Credential(tuple(headers.items()), None if key is None else fingerprint(key.reveal()))

@@ -1,104 +1,133 @@
 """The second engine: httpx, for what `wire` does not speak (HTTP/2, proxies over https, any httpx transport).
 
-Every name and every exception of httpx stays in this module; it knows no provider and no JSON.
+Every name and every exception of httpx stays here and in relay.upstream.progress; no provider and no JSON is known.
 """
 
 import asyncio
-import contextlib
 import ssl
 import string
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
 from importlib.util import find_spec
+from time import monotonic
 from typing import Any, Self, TypeVar
 from urllib.parse import quote_from_bytes
+from weakref import WeakKeyDictionary
 
 import httpx
 
 from relay import config
-from relay.errors import Overloaded, RelayError, UpstreamError, UpstreamTimeout
+from relay.errors import Overloaded, UpstreamError, UpstreamTimeout
 from relay.exchange import Drained, Request, Take, Timeouts
+from relay.line import Line, NoTurn
+from relay.upstream.progress import Progress, wall
 from relay.wire import Origin
 from relay.wire.origin import trust
+from relay.wire.patience import Deadline
 
-_IDLE_MAX = 4.0  # seconds a connection is kept unused, as in relay.wire
+_IDLE_MAX, _AGE_MAX = 4.0, 60.0  # seconds a connection is kept unused, and used at all, as in relay.wire
 _SWITCHING = 101
 _PROXY_REFUSES = 407
-_CUT = ("disconnected", "peer closed")  # how httpcore and h11 tell of an end that came too early
 # From a response to the parser of its connection: there is no public way to see what came after an answer.
 _TO_PARSER = ("stream", "_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state")
+# From a client to its connections: nor is there one to close those that are idle.
+_TO_CONNECTIONS = ("_transport", "_pool", "connections")
 
 T = TypeVar("T")
 
 
 class HttpxEngine:
-    """The engine (relay.exchange.Engine) over `client`, of which only the transport is used: it adds no header."""
+    """The engine (relay.exchange.Engine) over `client`, of which only the transport is used: it adds no header.
+
+    `line` is who waits for a connection; `clock` gives the seconds by which an answer's pace and a connection's age go.
+    """
 
     def __init__(
-        self, name: str, base_url: str, timeouts: Timeouts, client: httpx.AsyncClient, max_connections: int = 1000
+        self,
+        name: str,
+        base_url: str,
+        timeouts: Timeouts,
+        client: httpx.AsyncClient,
+        line: Line,
+        *,
+        max_connections: int = 1000,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._name = name
         self._base = httpx.URL(base_url)
         self._path = self._base.raw_path.rstrip(b"/")
         self._timeouts = timeouts
         self._client = client
-        self._tasks = _Tasks(name, max_connections)
+        self._tasks = _Tasks(name, max_connections, line, client, clock)
 
     @classmethod
-    def of(cls, spec: config.Upstream) -> Self:
+    def of(cls, spec: config.Upstream, line: Line) -> Self:
         """The engine that `spec` describes. Raises SetupFault when its CA file cannot be used."""
         context = trust(Origin(spec.name, spec.base_url, ca=spec.ca)) or ssl.create_default_context()
         proxy = None
         if spec.proxy is not None:
             proxy = httpx.Proxy(spec.proxy, ssl_context=context if spec.proxy.startswith("https:") else None)
-        client = httpx.AsyncClient(
+        transport = httpx.AsyncHTTPTransport(
             verify=context,
             proxy=proxy,
             trust_env=False,
-            follow_redirects=False,
             http2=find_spec("h2") is not None,
             # The engine counts for itself: httpcore loses a place when who waits for one is cancelled.
             limits=httpx.Limits(keepalive_expiry=_IDLE_MAX),
         )
-        return cls(spec.name, spec.base_url, spec.timeouts, client, spec.max_connections)
+        client = httpx.AsyncClient(transport=transport, trust_env=False)
+        return cls(spec.name, spec.base_url, spec.timeouts, client, line, max_connections=spec.max_connections)
 
-    async def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> "HttpxReply":
+    @property
+    def running(self) -> int:
         """See relay.exchange.Engine."""
-        course = _Course(self._name, self._timeouts)
+        return self._tasks.requests
+
+    async def open(
+        self, request: Request, body: bytes | AsyncIterable[bytes], within: float | None = None
+    ) -> "HttpxReply":
+        """See relay.exchange.Engine."""
+        progress = Progress(self._name, self._timeouts, None if within is None else Deadline.of(within))
         try:
-            response = await self._tasks.alone(self._sent(request, body, course))
+            response = await self._tasks.alone(self._sent(request, body, progress), progress)
         except BaseException:
-            if course.response is not None:  # it came just when nobody wanted it any more
-                self._tasks.end(course.response)
+            if progress.response is not None:  # it came just when nobody wanted it any more
+                self._tasks.end(progress.response)
             raise
-        return HttpxReply(response, course, self._tasks)
+        return HttpxReply(response, progress, self._tasks)
+
+    def retire(self) -> None:
+        """See relay.exchange.Engine."""
+        self._tasks.retire()
 
     async def close(self) -> None:
         """See relay.exchange.Engine."""
         await self._tasks.stop()
         await self._client.aclose()
 
-    async def _sent(self, request: Request, body: bytes | AsyncIterable[bytes], course: "_Course") -> httpx.Response:
+    async def _sent(self, request: Request, body: bytes | AsyncIterable[bytes], progress: Progress) -> httpx.Response:
         """The response whose head is in."""
-        await self._tasks.place(self._timeouts.connect)
+        await self._tasks.place(progress.deadline)
         try:
-            with _wall(course):
-                async with asyncio.timeout_at(course.whole()) as course.deadline:
+            with wall(progress):
+                progress.pooled = self._tasks.pools
+                async with asyncio.timeout_at(progress.whole()) as progress.timeout:
                     response = await self._client.send(
-                        self._built(request, body, course), stream=True, auth=None, follow_redirects=False
+                        self._built(request, body, progress), stream=True, auth=None, follow_redirects=False
                     )
         except BaseException:
-            if course.stream is not None and course.sent_at is None:
-                await course.stream.aclose()  # httpcore loses it when it is cut off in the middle of TLS or CONNECT
-            self._tasks.places.release()
+            if progress.stream is not None and progress.sent_at is None:
+                await progress.stream.aclose()  # httpcore loses it when it is cut off in the middle of TLS or CONNECT
+            self._tasks.free()
             raise
-        course.response = response
+        progress.response = response
+        self._tasks.is_old(response)  # its connection's time begins
         if response.status_code == _SWITCHING:
             raise UpstreamError(f"Upstream {self._name!r} wanted to switch protocols.")
         if response.status_code == _PROXY_REFUSES:
             raise UpstreamError(f"The proxy of upstream {self._name!r} refused with status {_PROXY_REFUSES}.")
         return response
 
-    def _built(self, request: Request, body: bytes | AsyncIterable[bytes], course: "_Course") -> httpx.Request:
+    def _built(self, request: Request, body: bytes | AsyncIterable[bytes], progress: Progress) -> httpx.Request:
         # httpx takes ASCII alone; the rest of the target stays as it is.
         target = quote_from_bytes(self._path + request.target, safe=string.punctuation).encode()
         patience = self._timeouts.connect
@@ -106,10 +135,10 @@ class HttpxEngine:
             request.method.decode("ascii"),
             self._base.copy_with(raw_path=target),
             headers=list(request.headers),
-            content=body if isinstance(body, bytes) else course.uploading(body),
+            content=body if isinstance(body, bytes) else progress.uploading(body),
             extensions={
                 "timeout": {"connect": patience, "pool": patience, "read": None, "write": None},
-                "trace": course.trace,
+                "trace": progress.trace,
             },
         )
 
@@ -117,14 +146,14 @@ class HttpxEngine:
 class HttpxReply:
     """The Reply of one request."""
 
-    def __init__(self, response: httpx.Response, course: "_Course", tasks: "_Tasks") -> None:
+    def __init__(self, response: httpx.Response, progress: Progress, tasks: "_Tasks") -> None:
         self.status = response.status_code
         self.headers = tuple((name.lower(), value) for name, value in response.headers.raw)
-        self.reused = course.sent_at is not None and course.stream is None
-        self.connect_ms = course.connect_ms
+        self.reused = progress.sent_at is not None and progress.stream is None
+        self.connect_ms = progress.connect_ms
         self.whole = None
         self._response: httpx.Response | None = response
-        self._course = course
+        self._course = progress
         self._tasks = tasks
 
     async def pump(self, take: Take, drained: Drained) -> None:
@@ -136,6 +165,7 @@ class HttpxReply:
             finally:
                 ending = self._tasks.end(response)
             await asyncio.shield(ending)
+            take(b"", True)
 
     def abort(self) -> None:
         """See relay.exchange.Reply."""
@@ -146,78 +176,23 @@ class HttpxReply:
     async def _pumped(self, response: httpx.Response, take: Take, drained: Drained) -> None:
         # Not aiter_raw: at its end it gives the connection back before anyone can look at what else came on it.
         pieces = aiter(response.stream)  # type: ignore[arg-type]  # an AsyncClient's stream is an asynchronous one
+        clock, pace = self._tasks.clock, self._course.pace(self._tasks.clock())
         while (piece := await self._next(pieces)) is not None:
+            if late := pace.late(self._course.name, clock()):
+                raise UpstreamTimeout(late)
+            pace.volume += len(piece)
             if piece and take(piece, False):
+                held_at = clock()
                 await drained()
-        if _has_surplus(response):
+                pace.since += clock() - held_at
+        if _has_surplus(response) or self._tasks.is_old(response):
             await response.extensions["network_stream"].aclose()
-        take(b"", True)
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
         """The next piece; None after the last."""
-        with _wall(self._course):
+        with wall(self._course):
             async with asyncio.timeout_at(self._course.idle()):
                 return await anext(pieces, None)
-
-
-class _Course:
-    """How far one request has come, and how long it may wait there. httpcore tells of its steps by `trace`."""
-
-    def __init__(self, name: str, timeouts: Timeouts) -> None:
-        self.name = name
-        self.late = ""  # what is wrong when the deadline passes
-        self.deadline: asyncio.Timeout | None = None
-        self.stream: Any = None  # the connection that was made for this request
-        self.sent_at: float | None = None
-        self.connect_ms: float | None = None
-        self.response: httpx.Response | None = None
-        self._timeouts = timeouts
-        self._loop = asyncio.get_running_loop()
-        self._began = 0.0
-
-    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Told by httpcore: the deadlines follow what happens, since its own are for each read and write."""
-        match event.partition(".")[2]:
-            case "connect_tcp.started":
-                self._began = self._loop.time()
-                self._reschedule(self._until(self._timeouts.connect, "could not be connected to within"))
-            case "connect_tcp.complete":
-                self.stream = info["return_value"]
-            case "send_request_headers.started" if info["request"].method != b"CONNECT":
-                if self.stream is not None:
-                    self.connect_ms = (self._loop.time() - self._began) * 1000
-                self._all_sent()
-
-    async def uploading(self, body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-        """The body's pieces; the wait for the answer starts when all is sent."""
-        async for piece in body:
-            yield piece
-            self._all_sent()
-
-    def whole(self) -> float:
-        """When a request is over its time for which the transport tells of no steps."""
-        return self._until(self._timeouts.connect + self._timeouts.first_byte, "did not answer for")
-
-    def idle(self) -> float:
-        """When the next read of the answer has to be over."""
-        return self._until(self._timeouts.idle, "fell silent in the middle of its answer for")
-
-    def _all_sent(self) -> None:
-        self.sent_at = self._loop.time()
-        self._reschedule(self._until(self._timeouts.first_byte, "did not answer for"))
-
-    def _reschedule(self, when: float) -> None:
-        if self.deadline is not None:
-            self.deadline.reschedule(when)
-
-    def _until(self, limit: float, late: str) -> float:
-        """The moment that is `limit` seconds from now, or the end of the total time where that is earlier."""
-        when, total = self._loop.time() + limit, self._timeouts.total
-        late = f"{late} {limit:g} seconds"
-        if total is not None and self.sent_at is not None and self.sent_at + total < when:
-            when, late = self.sent_at + total, f"took longer than {total:g} seconds in all"
-        self.late = f"Upstream {self.name!r} {late}."
-        return when
 
 
 class _Tasks:
@@ -226,46 +201,99 @@ class _Tasks:
     httpcore cleans up with awaits, which nobody may cut short: so it does everything in tasks of its own.
     """
 
-    def __init__(self, name: str, most: int) -> None:
+    def __init__(self, name: str, most: int, line: Line, client: httpx.AsyncClient, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self._name = name
         self._most = most
-        self.places = asyncio.Semaphore(most)
+        self._taken = 0  # of the places
+        self._line = line
+        self._client = client
+        self._retired = False
+        self._born: WeakKeyDictionary[object, float] = WeakKeyDictionary()  # when a connection gave its first answer
         self._running: set[asyncio.Task[Any]] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def alone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` in a task of its own; cancelled, cancel that once and do not wait for it."""
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+    @property
+    def requests(self) -> int:
+        """Those that have a place, and those that wait for one."""
+        return self._taken + len(self._line.waiting)
+
+    @property
+    def pools(self) -> bool:
+        """Whether requests come by their connections in httpcore's pool."""
+        return _behind(self._client, _TO_CONNECTIONS) is not None
+
+    async def alone(self, work: Coroutine[Any, Any, T], progress: Progress | None = None) -> T:
+        """Run `work` in a task of its own; cancelled, cancel that once and do not wait for it.
+
+        A request that is in httpcore's pool just then leaves by itself at its next step: cut off in there, it would
+        leave connections open that the pool was about to close, and others that nobody uses.
+        """
+        task = self._begun(work)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled() and not _is_cancelled():
                 raise UpstreamError(f"Upstream {self._name!r} was let go of in the middle of a request.") from None
-            task.cancel()
+            if progress is not None and progress.pooled:
+                progress.unwanted = True
+            else:
+                task.cancel()
             raise
 
     def end(self, response: httpx.Response) -> asyncio.Task[None]:
         """Give a response's connection back if it is over, else close it; its place is free then."""
-        task = asyncio.create_task(response.aclose())
+        task = asyncio.create_task(self._end(response))
         self._ending.add(task)
         task.add_done_callback(self._ended)
         return task
 
+    async def _end(self, response: httpx.Response) -> None:
+        await response.aclose()
+        if self._retired:
+            await self._close_idle()
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._ending.discard(task)
-        self.places.release()
+        self.free()
 
-    async def place(self, patience: float) -> None:
-        """Wait for one of the places, which `end` frees. Raises Overloaded when `patience` seconds are over."""
-        try:
-            async with asyncio.timeout(patience):
-                await self.places.acquire()
-        except TimeoutError as fault:
-            raise Overloaded(
-                f"All {self._most} connections to upstream {self._name!r} are busy.", retry_after=1
-            ) from fault
+    def _begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def place(self, deadline: Deadline | None) -> None:
+        """Take one of the places, in line where none is free; `free` and `end` free it. Raises Overloaded."""
+        if self._taken + self._line.called >= self._most:
+            try:
+                await self._line.wait(None if deadline is None else deadline.left())
+            except NoTurn as why:
+                busy = f"All {self._most} connections to upstream {self._name!r} are busy, and {why}."
+                raise Overloaded(busy, retry_after=1) from why
+        self._taken += 1
+
+    def free(self) -> None:
+        """Give a place back."""
+        self._taken -= 1
+        self._line.next()
+
+    def is_old(self, response: httpx.Response) -> bool:
+        """Whether a connection is used no more: one at least of those that carry a single answer at a time."""
+        stream = response.extensions.get("network_stream")
+        if stream is None or response.http_version != "HTTP/1.1":
+            return False
+        return self.clock() - self._born.setdefault(stream, self.clock()) >= _AGE_MAX
+
+    def retire(self) -> None:
+        """Close what is idle, now and after each answer."""
+        self._retired = True
+        self._begun(self._close_idle())
+
+    async def _close_idle(self) -> None:
+        for connection in list(_behind(self._client, _TO_CONNECTIONS) or ()):
+            if connection.is_idle():
+                await connection.aclose()
 
     async def stop(self) -> None:
         for task in self._running:
@@ -281,54 +309,12 @@ def _is_cancelled() -> bool:
 
 def _has_surplus(response: httpx.Response) -> bool:
     """Whether the upstream went on after its answer: the next request would take that for its own answer."""
-    place: Any = response
-    for name in _TO_PARSER:
+    parser = _behind(response, _TO_PARSER)
+    return parser is not None and bool(parser.trailing_data[0])
+
+
+def _behind(place: Any, names: tuple[str, ...]) -> Any:
+    """What is reached by these names, one after the other; None where one of them is missing."""
+    for name in names:
         place = getattr(place, name, None)
-    return place is not None and bool(place.trailing_data[0])
-
-
-@contextlib.contextmanager
-def _wall(course: _Course) -> Iterator[None]:
-    """No exception of httpx, or of what is below it, passes."""
-    try:
-        yield
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as fault:
-        raise _told(fault, course) from fault
-
-
-def _told(fault: Exception, course: _Course) -> RelayError:
-    name = course.name
-    match fault:
-        case httpx.PoolTimeout():
-            return Overloaded(f"All connections to upstream {name!r} are busy.", retry_after=1)
-        case httpx.TimeoutException() | TimeoutError():
-            return UpstreamTimeout(course.late)
-    return UpstreamError(_broken(fault, course))
-
-
-def _broken(fault: Exception, course: _Course) -> str:
-    name = course.name
-    where = "before it answered" if course.response is None else "in the middle of its answer"
-    match fault:
-        case httpx.ProxyError():
-            return f"The proxy of upstream {name!r} refused CONNECT with status {str(fault)[:3]}."
-        case httpx.ConnectError():
-            return _unreachable(fault, name)
-        case httpx.RemoteProtocolError() if not any(word in str(fault) for word in _CUT):
-            return f"Upstream {name!r} sent something that is not HTTP."
-        case httpx.NetworkError() | httpx.RemoteProtocolError() | OSError():
-            return f"Upstream {name!r} closed the connection {where}."
-    return f"Upstream {name!r} could not be asked: {type(fault).__name__}."
-
-
-def _unreachable(fault: BaseException, name: str) -> str:
-    """Why there is no connection: the certificate, or what the operating system says of it."""
-    reason = type(fault).__name__
-    cause: BaseException | None = fault
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"The certificate of upstream {name!r} is not trusted: {cause.verify_message}."
-        if isinstance(cause, OSError):
-            reason = cause.strerror or reason
-        cause = cause.__cause__ or cause.__context__
-    return f"Upstream {name!r} could not be connected to: {reason}."
+    return place

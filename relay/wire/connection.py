@@ -18,6 +18,7 @@ from relay.exchange import Drained, Header, Take, Timeouts
 from relay.repeat import Repeat
 from relay.story import Bell, bell
 from relay.wire.answer import Answer
+from relay.wire.patience import Deadline, Pace, late
 
 _HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
 _KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
@@ -29,23 +30,30 @@ _FINAL = range(200, 600)
 _SWITCHING = 101
 
 Released = Callable[["Connection", bool], None]
-Again = Callable[[bytes, bytes], Awaitable[Answer]]
+Again = Callable[[bytes, bytes, Deadline | None], Awaitable[Answer]]
 
 
 class Connection(asyncio.Protocol):
-    """`released` is called once an answer is over: with True when the connection can be used again."""
+    """`released` is called once an answer is over: with True when the connection can be used again.
+
+    `again` sends a request over another connection, when the upstream had closed this one before it saw it.
+    """
 
     __slots__ = (
-        "_begins", "_bell", "_between", "_body", "_clean", "_delivered", "_ended", "_fault", "_head", "_head_size",
-        "_held", "_informational", "_lines", "_loop", "_name", "_parser", "_paused", "_released", "_repeat",
-        "_reusable", "_stirred", "_take", "_transport", "_uploaded", "_writable", "busy", "closed", "connect_ms",
-        "headers", "idle_since", "reused", "sent_at", "status", "touched",
+        "_again", "_begins", "_bell", "_between", "_body", "_came", "_clean", "_deadline", "_delivered", "_ended",
+        "_fault", "_head", "_head_size", "_held", "_informational", "_lines", "_loop", "_name", "_pace", "_parser",
+        "_paused", "_paused_at", "_released", "_repeat", "_reusable", "_spent", "_stale", "_take", "_transport",
+        "_uploaded", "_writable", "born", "busy", "closed", "connect_ms", "headers", "idle_since", "reused", "sent_at",
+        "status", "touched",
     )  # fmt: skip
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, released: Released) -> None:
+    def __init__(
+        self, name: str, loop: asyncio.AbstractEventLoop, released: Released, again: Again | None = None
+    ) -> None:
         self._name = name
         self._loop = loop
         self._released = released
+        self._again = again
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._repeat: Repeat[tuple[int, tuple[Header, ...]]] = Repeat()
@@ -53,8 +61,10 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._begins = 0  # where in the last chunk its content began, behind the size
         self.connect_ms: float | None = None
-        self.closed = self.busy = self.reused = self._paused = self._uploaded = False
-        self.idle_since = self.touched = self.sent_at = 0.0
+        self._deadline: Deadline | None = None
+        self.closed = self.busy = self.reused = self._paused = self._uploaded = self._spent = False
+        self.born = monotonic()
+        self.idle_since = self.touched = self.sent_at = self._paused_at = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -66,26 +76,28 @@ class Connection(asyncio.Protocol):
         self._fault: UpstreamFault | None = None
         self._body: list[bytes] = []
         self._head_size = self._informational = 0
-        self._clean = True  # nothing was changed since
+        self._clean = not self._spent  # nothing was changed since
         self._head = False  # the final head is in
         self._ended = False  # the answer is whole
         self._delivered = False  # and all of it was taken
         self._held = False  # the taker said to hold on
-        self._stirred = False  # something came since the last look at deadlines
+        self._came = 0  # bytes since the last look at deadlines, about
+        self._pace: Pace | None = None
         self._between = False  # two chunks: the next byte begins one
         self._reusable = False
+        self._stale = False  # the upstream had closed this kept-alive connection before it saw the request
 
     # --- what the pool does with it
 
-    async def exchange(self, head: bytes, body: bytes | AsyncIterable[bytes], again: Again | None = None) -> Answer:
-        """Send a request (`head` is its head up to the framing headers) and wait for the head of the answer.
-
-        `again` sends the same over another connection, when the upstream had closed this one before it saw the request.
-        """
+    async def exchange(
+        self, head: bytes, body: bytes | AsyncIterable[bytes], deadline: Deadline | None = None
+    ) -> Answer:
+        """Send a request (`head` is its head up to the framing headers) and wait for the head of the answer."""
         if not self._clean:
             self._begin()
         self.busy = True
         self.sent_at = self.touched = monotonic()
+        self._deadline = deadline
         waiting: Bell | None = None
         try:
             if isinstance(body, bytes):
@@ -102,8 +114,8 @@ class Connection(asyncio.Protocol):
                 self.abort()
             raise
         if self._fault is not None:
-            if again is not None and self._stale and isinstance(body, bytes):
-                return await again(head, body)
+            if self._again is not None and self._stale and isinstance(body, bytes):
+                return await self._again(head, body, deadline)
             raise self._fault
         return Answer(self, self.status, self.headers, self.reused, None if self.reused else self.connect_ms)
 
@@ -127,7 +139,7 @@ class Connection(asyncio.Protocol):
         if self._fault is not None:
             raise self._fault
         # Not a moment earlier: who is given the connection next starts over all that the lines above look at.
-        self._finish(reusable=self._reusable and self._uploaded)
+        self._finish(reusable=self._reusable and self._uploaded and not self._spent)
 
     def abort(self) -> None:
         """Close now if an answer is still under way; afterwards nothing more is handed on."""
@@ -142,22 +154,30 @@ class Connection(asyncio.Protocol):
 
     def expire(self, now: float, timeouts: Timeouts) -> None:
         """End the answer under way if a deadline has passed. `now` in seconds of the monotonic clock."""
-        if self._stirred or self._held:  # what came since the last look came about now: no clock is read for it
-            self._stirred, self.touched = False, now
+        came, self._came = self._came, 0
+        if came or self._held:  # what came since the last look came about now: no clock is read for it
+            self.touched = now
+        if self._pace is not None:
+            self._pace.volume += came
+        elif self._head and timeouts.pace is not None:
+            self._pace = Pace(timeouts.pace, now)
         if self._held or self._ended or not self.busy:
             return
-        limit, since, what = timeouts.first_byte, self.sent_at, "did not answer"
-        if self._head:
-            limit, since, what = timeouts.idle, self.touched, "fell silent in the middle of its answer"
-        if now - since >= limit:
-            self._fail(UpstreamTimeout(f"Upstream {self._name!r} {what} for {limit:g} seconds."))
-        elif timeouts.total is not None and now - self.sent_at >= timeouts.total:
-            self._fail(UpstreamTimeout(f"Upstream {self._name!r} took longer than {timeouts.total:g} seconds in all."))
+        read_at = self.touched if self._head else None
+        wrong = late(self._name, timeouts, now, sent_at=self.sent_at, read_at=read_at, deadline=self._deadline)
+        if wrong is None and self._pace is not None and not self._paused:
+            wrong = self._pace.late(self._name, now)
+        if wrong is not None:
+            self._fail(UpstreamTimeout(wrong))
 
     @property
-    def _stale(self) -> bool:
-        """The upstream had closed this kept-alive connection before it saw the request."""
-        return self.reused and self.closed and not (self._head or self._head_size)
+    def hurry(self) -> float | None:
+        """The seconds that were given for a head that is not in yet."""
+        return self._deadline.within if self._deadline is not None and self.busy and not self._head else None
+
+    def spend(self) -> None:
+        """Have no further request: the connection is closed after the answer that is under way, or to come."""
+        self._spent, self._clean = True, False
 
     def close(self) -> None:
         """Close at once, without lingering."""
@@ -211,12 +231,12 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         if self._between:
-            self._stirred = True
             begin, take = self._begins, self._take
             length = len(data) - begin - 2
             if take is not None and length > 0 and data[:begin] == b"%x\r\n" % length and data[-2:] == b"\r\n":
-                self._held = take(data[begin:-2], False)  # one whole chunk
-                if self._held:
+                self._came += length
+                if take(data[begin:-2], False):  # one whole chunk
+                    self._held = True
                     self._wake()
                 return
             self._begins = data.find(b"\r\n") + 2
@@ -229,7 +249,7 @@ class Connection(asyncio.Protocol):
                 self._released(self, True)
                 waiting.ring(answer)
                 return
-        self._stirred = True
+        self._came += len(data)
         self._parse(data)
         self._after_read()
 
@@ -325,6 +345,7 @@ class Connection(asyncio.Protocol):
             self._after_read()
         else:
             where = "in the middle of its answer" if self._head else "before it answered"
+            self._stale = self.reused and not (self._head or self._head_size)
             self._fail(UpstreamError(f"Upstream {self._name!r} closed the connection {where}."))
 
     # --- flow and end
@@ -339,7 +360,7 @@ class Connection(asyncio.Protocol):
 
     def _pause(self) -> None:
         if self._transport is not None and not self._paused and not self._transport.is_closing():
-            self._paused = True
+            self._paused, self._paused_at = True, monotonic()
             self._transport.pause_reading()
 
     def _resume(self) -> None:
@@ -347,6 +368,8 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and self._paused and not self._transport.is_closing():
             self._paused = False
             self.touched = monotonic()
+            if self._pace is not None:
+                self._pace.since += self.touched - self._paused_at
             self._transport.resume_reading()
 
     def _fail(self, fault: UpstreamFault) -> None:

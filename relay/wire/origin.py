@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import os
 import re
 import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from aiohappyeyeballs import start_connection
@@ -79,15 +81,62 @@ def trust(origin: Origin) -> ssl.SSLContext | None:
     return context
 
 
-async def connect(origin: Origin, context: ssl.SSLContext | None, protocol: asyncio.Protocol) -> None:
+class Addresses:
+    """Of the place that connections to `origin` go to: the proxy where there is one.
+
+    They are looked up once for all who ask meanwhile. The loop has only a few threads for that, and a name server that
+    keeps silent must not hold up the other upstreams.
+    """
+
+    def __init__(self, origin: Origin) -> None:
+        self._proxy = urlsplit(origin.proxy) if origin.proxy else None
+        self._origin = origin
+        self._asking: asyncio.Task[list[Any]] | None = None
+
+    async def found(self) -> list[Any]:
+        """As getaddrinfo gives them. Raises OSError. Who is cancelled leaves the others waiting."""
+        if self._asking is None:
+            loop, (host, port) = asyncio.get_running_loop(), self._place
+            self._asking = loop.create_task(_looked_up(loop, host, port))
+            self._asking.add_done_callback(self._answered)
+        return await asyncio.shield(self._asking)
+
+    @property
+    def _place(self) -> tuple[str, int]:
+        if self._proxy is not None:
+            return self._proxy.hostname or "", self._proxy.port or 8080
+        return self._origin.host, self._origin.port
+
+    def _answered(self, asking: asyncio.Task[list[Any]]) -> None:
+        self._asking = None
+        if not asking.cancelled():
+            asking.exception()  # perhaps nobody waits for it any more
+
+
+async def _looked_up(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Any]:
+    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+def unreached(fault: OSError) -> str:
+    """Why there is no connection, in the system's words; the loop's own have an address in them that nobody asked for.
+
+    Errors of TLS and of names are told in their own: their numbers are not the system's.
+    """
+    if isinstance(fault, ssl.SSLError | socket.gaierror) or not fault.errno:
+        return fault.strerror or type(fault).__name__
+    return os.strerror(fault.errno)
+
+
+async def connect(
+    origin: Origin, addresses: Addresses, context: ssl.SSLContext | None, protocol: asyncio.Protocol
+) -> None:
     """Connect `protocol`, by TLS where there is a `context`, through the proxy where there is one.
 
     Raises OSError (refused, unknown name, a bad certificate), UpstreamError (the proxy refused).
     """
     loop = asyncio.get_running_loop()
     proxy = urlsplit(origin.proxy) if origin.proxy else None
-    place = (proxy.hostname or "", proxy.port or 8080) if proxy else (origin.host, origin.port)
-    transport, answer = await _dialled(loop, *place)
+    transport, answer = await _dialled(loop, addresses)
     try:
         if proxy is not None:  # to http origins too: one way for both
             transport.write(_connect_request(origin, proxy))
@@ -108,13 +157,13 @@ def _ensure_open(transport: asyncio.Transport, origin: Origin) -> None:
         raise UpstreamError(f"Upstream {origin.name!r} closed the connection before it answered.")
 
 
-async def _dialled(loop: asyncio.AbstractEventLoop, host: str, port: int) -> "tuple[asyncio.Transport, _ConnectAnswer]":
+async def _dialled(loop: asyncio.AbstractEventLoop, addresses: Addresses) -> "tuple[asyncio.Transport, _ConnectAnswer]":
     """A connection, not yet talked on. All addresses of a name are tried, the next 250 ms after the last (RFC 8305).
 
     Cancelled, it leaves the dialling a moment to be closed in order: a race that is cancelled just when a socket has
     won can lose it.
     """
-    dialling = loop.create_task(_raced(loop, host, port))
+    dialling = loop.create_task(_raced(loop, addresses))
     try:
         return await asyncio.shield(dialling)
     except asyncio.CancelledError:
@@ -123,8 +172,8 @@ async def _dialled(loop: asyncio.AbstractEventLoop, host: str, port: int) -> "tu
         raise
 
 
-async def _raced(loop: asyncio.AbstractEventLoop, host: str, port: int) -> "tuple[asyncio.Transport, _ConnectAnswer]":
-    places = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+async def _raced(loop: asyncio.AbstractEventLoop, addresses: Addresses) -> "tuple[asyncio.Transport, _ConnectAnswer]":
+    places = await addresses.found()
     won = await start_connection(places, happy_eyeballs_delay=_EYEBALLS_DELAY, interleave=1, loop=loop)
     try:
         return await loop.create_connection(lambda: _ConnectAnswer(loop), sock=won)

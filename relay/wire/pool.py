@@ -6,62 +6,95 @@ upstream before a single byte of an answer came.
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import AsyncIterable, Coroutine
 from time import monotonic
 from typing import Any
 
-from relay.errors import Overloaded, UpstreamError, UpstreamTimeout
+from relay.errors import Overloaded, UpstreamError, UpstreamFault, UpstreamTimeout
 from relay.exchange import Request, Timeouts, lines
+from relay.line import Line, NoTurn
 from relay.wire.answer import Answer
 from relay.wire.connection import Connection
-from relay.wire.origin import Origin, connect, trust
+from relay.wire.origin import Addresses, Origin, connect, trust, unreached
+from relay.wire.patience import Deadline
 
 _IDLE_MAX = 4.0  # seconds a connection is kept unused: below what servers allow (5 s is common), so few go stale
+_AGE_MAX = 60.0  # seconds a connection is used: a changed address of the upstream is found within that time
 _SWEEPS_PER_TIMEOUT = 10
+_SWEEP_MIN, _SWEEP_MAX = 0.02, 1.0  # seconds between two sweeps
 
 
 class Wire:
     """The engine (relay.exchange.Engine) that speaks HTTP/1.1 to `origin`."""
 
-    def __init__(self, origin: Origin, timeouts: Timeouts, max_connections: int) -> None:
-        """Raises SetupFault when the origin's CA file cannot be used."""
+    def __init__(self, origin: Origin, timeouts: Timeouts, max_connections: int, line: Line) -> None:
+        """`line` is who waits for a connection. Raises SetupFault when the origin's CA file cannot be used."""
         self._origin = origin
         self._timeouts = timeouts
         self._max = max_connections
         self._context: ssl.SSLContext | None = trust(origin)
+        self._addresses = Addresses(origin)
         self._path = origin.path
         self._fixed = b" HTTP/1.1\r\nhost: %s\r\n" % origin.authority
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
+        self._kept: list[Connection] = []  # given back, for those who were let go in the line
         self._connecting = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._line = line
+        self._waiting = line.waiting
+        self._retired = False
         self._sweep: asyncio.TimerHandle | None = None
         limits = (timeouts.first_byte, timeouts.idle, timeouts.total or timeouts.idle)
-        self._period = min(1.0, max(0.02, min(limits) / _SWEEPS_PER_TIMEOUT))
+        self._period = _period(min(limits))
 
-    def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> Coroutine[Any, Any, Answer]:
+    def open(
+        self, request: Request, body: bytes | AsyncIterable[bytes], within: float | None = None
+    ) -> Coroutine[Any, Any, Answer]:
         """See relay.exchange.Engine."""
         head = request.written or self._written(request)
         connection = self._reuse()
-        return self._over_new(head, body) if connection is None else connection.exchange(head, body, self._again)
+        if connection is None or within is not None:
+            return self._opened(head, body, connection, within)
+        return connection.exchange(head, body)
 
-    async def _over_new(self, head: bytes, body: bytes | AsyncIterable[bytes]) -> Answer:
-        """The exchange for which no connection was idle."""
-        connection = await self._alone(self._acquire())
-        return await connection.exchange(head, body, self._again)
+    async def _opened(
+        self, head: bytes, body: bytes | AsyncIterable[bytes], connection: Connection | None, within: float | None
+    ) -> Answer:
+        """The exchange for which no connection was idle, or which has a deadline."""
+        deadline = None if within is None else Deadline.of(within)
+        if connection is None:
+            connection = await self._alone(self._acquire(deadline))
+            if connection.closed:  # on its way here
+                connection = await self._alone(self._connect(deadline))
+        if within is not None:
+            self._watch(within)
+        return await connection.exchange(head, body, deadline)
 
-    async def _again(self, head: bytes, body: bytes) -> Answer:
-        """The one resend."""
-        connection = await self._alone(self._connect())
-        return await connection.exchange(head, body)
+    async def _again(self, head: bytes, body: bytes, deadline: Deadline | None) -> Answer:
+        """The one resend: a new connection has no second one."""
+        connection = await self._alone(self._connect(deadline))
+        return await connection.exchange(head, body, deadline)
+
+    def retire(self) -> None:
+        """See relay.exchange.Engine."""
+        self._retired = True
+        for connection in self._all:
+            connection.spend()
+        for connection in tuple(self._idle):
+            connection.close()
 
     async def close(self) -> None:
         """See relay.exchange.Engine."""
+        self._retired = True
         for connection in list(self._all):
             connection.cut()
         if self._sweep is not None:
             self._sweep.cancel()
+
+    @property
+    def running(self) -> int:
+        """See relay.exchange.Engine."""
+        return len(self._all) - len(self._idle) + self._connecting + len(self._waiting)
 
     @property
     def open_connections(self) -> int:
@@ -91,90 +124,114 @@ class Wire:
         task = self._loop().create_task(fetching)
         try:
             return await task
+        except UpstreamFault as fault:
+            fault.sent = False
+            raise
         except asyncio.CancelledError:
             if task.done() and not task.cancelled() and task.exception() is None:
-                self._released(task.result(), reusable=True)  # it came just when nobody wanted it any more
+                self._unused(task.result())  # it came just when nobody wanted it any more
             raise
 
-    async def _acquire(self) -> Connection:
-        """A new connection, or, while there are as many as may be, the next that comes free within the connect time."""
-        try:
-            async with asyncio.timeout(self._timeouts.connect) as patience:
-                while (connection := self._reuse()) is None and len(self._all) + self._connecting >= self._max:
-                    await self._turn()
-                if connection is not None:
-                    return connection
-                patience.reschedule(None)
-                return await self._connect()
-        except TimeoutError as fault:
-            busy = f"All {self._max} connections to upstream {self._origin.name!r} are busy."
-            raise Overloaded(busy, retry_after=1) from fault
+    async def _acquire(self, deadline: Deadline | None) -> Connection:
+        """A new connection, or, while there are as many as may be, the next that comes free."""
+        connection = self._reuse()
+        if connection is None and self._is_full:
+            await self._turn(deadline)
+            connection = self._reuse()
+        return connection or await self._connect(deadline)
 
-    async def _turn(self) -> None:
-        """Wait in line until a connection is given back."""
-        turn = self._loop().create_future()
-        self._waiting.append(turn)
+    @property
+    def _is_full(self) -> bool:
+        """Whether every place is taken, or spoken for by who was let go in the line."""
+        spoken_for = self._line.called - len(self._kept)
+        return len(self._all) + self._connecting + spoken_for >= self._max
+
+    async def _turn(self, deadline: Deadline | None) -> None:
+        """Wait in line until there is a place: an idle connection, or room for a new one."""
         try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():
-                self._next()  # it was our turn, and we are gone: it is the next one's
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
-            raise
+            await self._line.wait(None if deadline is None else deadline.left())
+        except NoTurn as why:
+            busy = f"All {self._max} connections to upstream {self._origin.name!r} are busy, and {why}."
+            raise Overloaded(busy, retry_after=1) from why
+        finally:
+            self._share()
 
     def _next(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+        """A place is free."""
+        self._line.next()
+        self._share()
 
-    async def _connect(self) -> Connection:
-        connection = Connection(self._origin.name, self._loop(), self._released)
+    def _share(self) -> None:
+        """What is kept for nobody any more is there for everybody."""
+        while len(self._kept) > self._line.called:
+            self._idle.append(self._kept.pop())
+
+    async def _connect(self, deadline: Deadline | None) -> Connection:
+        connection = Connection(self._origin.name, self._loop(), self._released, self._again)
         began = monotonic()
         self._connecting += 1
         try:
-            await self._connected(connection)
+            await self._connected(connection, deadline)
         except BaseException:
             self._next()  # its place is free again
             raise
         finally:
             self._connecting -= 1
         connection.connect_ms = (monotonic() - began) * 1000
+        if self._retired:
+            connection.spend()
         self._all.add(connection)
         self._watch()
         return connection
 
-    async def _connected(self, connection: Connection) -> None:
+    async def _connected(self, connection: Connection, deadline: Deadline | None) -> None:
         """Connect it. Raises UpstreamError and UpstreamTimeout, whatever it was that went wrong."""
         name, limit = self._origin.name, self._timeouts.connect
+        late = f"Upstream {name!r} could not be connected to within {limit:g} seconds."
+        if deadline is not None and deadline.left() < limit:
+            limit, late = deadline.left(), deadline.late(name)
         try:
             async with asyncio.timeout(limit):
-                await connect(self._origin, self._context, connection)
+                await connect(self._origin, self._addresses, self._context, connection)
         except TimeoutError as fault:
-            raise UpstreamTimeout(f"Upstream {name!r} could not be connected to within {limit:g} seconds.") from fault
+            raise UpstreamTimeout(late) from fault
         except ssl.SSLCertVerificationError as fault:
             why = f"The certificate of upstream {name!r} is not trusted: {fault.verify_message}."
             raise UpstreamError(why) from fault
         except OSError as fault:
-            reason = fault.strerror or type(fault).__name__
-            raise UpstreamError(f"Upstream {name!r} could not be connected to: {reason}.") from fault
+            raise UpstreamError(f"Upstream {name!r} could not be connected to: {unreached(fault)}.") from fault
         if connection.closed:
             raise UpstreamError(f"Upstream {name!r} closed the connection before it answered.")
+
+    def _unused(self, connection: Connection) -> None:
+        """Take back a connection over which nothing was sent."""
+        self._released(connection, reusable=True)
+        if self._retired:
+            connection.close()
 
     def _released(self, connection: Connection, reusable: bool) -> None:
         if reusable and not connection.closed:
             connection.idle_since = monotonic()
-            self._idle.append(connection)
-        elif connection in self._all:
-            self._all.remove(connection)
-            if connection in self._idle:
-                self._idle.remove(connection)
-        else:
-            return  # told of twice: when its answer ended, and when its socket did
-        if self._waiting:
-            self._next()
+            if self._waiting:
+                self._kept.append(connection)
+                self._next()
+            else:
+                self._idle.append(connection)
+        elif connection in self._all:  # else told of twice: when its answer ended, and when its socket did
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        """It is closed, and its place free, if not spoken for."""
+        self._all.remove(connection)
+        if connection in self._kept:
+            self._kept.remove(connection)
+            return
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._next()
+        if not self._all and self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
 
     @staticmethod
     def _loop() -> asyncio.AbstractEventLoop:
@@ -182,18 +239,38 @@ class Wire:
 
     # --- deadlines
 
-    def _watch(self) -> None:
-        if self._sweep is None:
-            self._sweep = self._loop().call_later(self._period, self._swept)
+    def _watch(self, within: float | None = None) -> None:
+        """Have a sweep come soon enough, also for who would wait only `within` seconds."""
+        period = self._period if within is None else min(self._period, _period(within))
+        loop = self._loop()
+        if self._sweep is not None:
+            if self._sweep.when() <= loop.time() + period:
+                return
+            self._sweep.cancel()
+        self._sweep = loop.call_later(period, self._swept)
 
     def _swept(self) -> None:
-        """End what is over its time. One look at all connections, now and then, instead of timers for each request."""
         self._sweep = None
-        now = monotonic()
+        self.sweep(monotonic())
+        if self._all:
+            hurries = [hurry for connection in self._all if (hurry := connection.hurry) is not None]
+            self._watch(min(hurries, default=None))
+
+    def sweep(self, now: float) -> None:
+        """End what is over its time. One look at all connections, now and then, instead of timers for each request.
+
+        `now` is in seconds of the monotonic clock.
+        """
         for connection in list(self._all):
+            old = now - connection.born >= _AGE_MAX
+            if old:
+                connection.spend()
             if connection.busy:
                 connection.expire(now, self._timeouts)
-            elif now - connection.idle_since >= _IDLE_MAX and connection in self._idle:
+            elif (old or now - connection.idle_since >= _IDLE_MAX) and connection in self._idle:
                 connection.close()
-        if self._all:
-            self._watch()
+
+
+def _period(limit: float) -> float:
+    """Seconds between two sweeps that are to notice soon when `limit` seconds are over."""
+    return min(_SWEEP_MAX, max(_SWEEP_MIN, limit / _SWEEPS_PER_TIMEOUT))

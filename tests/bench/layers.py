@@ -15,8 +15,15 @@ LAYERS: Mapping[str, str] = {
     "relay.edits": "splice",
     "relay.keys": "keys",
     "relay.routing": "routing",
+    "relay.health": "routing",
+    "relay.course": "routing",
+    "relay.verdict": "routing",
+    "relay.session": "routing",
+    "relay.call.choice": "routing",
+    "relay.call.tries": "routing",
     "relay.limits": "limits",
     "relay.counters": "limits",
+    "relay.line": "limits",
     "relay.call": "call",
     "relay.story": "call",
     "relay.call.delivery": "answer",
@@ -44,6 +51,7 @@ LAYERS: Mapping[str, str] = {
     "relay.cli": "rest",
     "relay.config": "rest",
     "relay.errors": "rest",
+    "relay.reload": "rest",
     "relay.__main__": "rest",
 }
 ORDER = tuple(dict.fromkeys([*LAYERS.values(), "rest"]))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from relay.counters import MemoryCounters
+from relay.edits import Edited
 from relay.exchange import headers
 from relay.journal import Journal, frames
 from relay.keys import Key
@@ -13,10 +14,12 @@ from relay.pricing import Rate
 from relay.record import BODY_KEPT, Entry, Keep
 from relay.routing import Target
 from relay.usage import Usage
-from tests.requests import account, ask, begun
+from tests.requests import account, ask, begun, priced
 
 RATE = Rate(150_000, 600_000, 75_000)
 BODY = b'{"model":"fast","messages":[{"role":"user","content":"hello"}]}'
+
+REAL = Target("up", "real")
 
 
 def entries(journal: Journal) -> list[Entry]:
@@ -53,9 +56,9 @@ def test_a_request_that_came_to_nothing(tmp_path: Path) -> None:
 def test_a_request_that_was_answered(tmp_path: Path) -> None:
     key = Key(id="k", name="ci", digest=b"")
     head = begun((b"x-relay-tags", b"a,b"), (b"user-agent", b"curl"))
-    noted = account(Journal(tmp_path), head, key=key, keep="full")
+    noted = account(Journal(tmp_path), head, priced(REAL, RATE), key=key, keep="full")
     noted.ask = ask(BODY)
-    noted.target, noted.rate, noted.edits = Target("up", "real"), RATE, ("model",)
+    noted.target, noted.edited = REAL, Edited(b"", ("model",), asks_usage=False)
     noted.usage, noted.status = Usage(1000, 500, 200, 0), 200
     noted.sends(b'{"a":')
     noted.sends(b"1}")
@@ -99,7 +102,7 @@ def test_time_spent_at_the_upstream_is_no_overhead(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_cost_is_none(tmp_path: Path, rate: Rate | None, usage: Usage | None, cost: int | None) -> None:
-    noted = account(Journal(tmp_path), rate=rate, usage=usage)
+    noted = account(Journal(tmp_path), setup=priced(REAL, rate), target=REAL, usage=usage)
     noted.settle("ok")
 
     assert cost == noted.cost == entries(noted.journal)[0].record.cost_nano

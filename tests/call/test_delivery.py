@@ -13,14 +13,14 @@ import pytest
 from relay.call.delivery import Delivery, deliver
 from relay.edits import Edited
 from relay.endpoints import Endpoint
-from relay.errors import Overloaded, RelayError, UpstreamError, UpstreamTimeout
+from relay.errors import Overloaded, RelayError, UpstreamError, UpstreamRefusal, UpstreamTimeout
 from relay.exchange import Drained, Header, Take
 from relay.journal import Journal, frames
 from relay.pricing import Rate
 from relay.record import Record
-from relay.routing import Target
+from relay.routing import Alias, Plan, Target
 from relay.upstream.door import Opened
-from tests.requests import CHAT, EMBEDDINGS, RESPONSES, account, ask, begun
+from tests.requests import CHAT, EMBEDDINGS, RESPONSES, account, ask, begun, priced
 from tests.sink import KeptSink
 
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -61,10 +61,12 @@ class World:
         self.journal = Journal(folder)
         self.recorded_at_end: list[Record] = []
         self.sink = KeptSink(on_end=lambda: self.recorded_at_end.extend(self.records()))
-        self.account = account(self.journal, begun(endpoint=endpoint), keep="full", target=TARGET, rate=rate)
+        self.account = account(self.journal, begun(endpoint=endpoint), priced(TARGET, rate), keep="full", target=TARGET)
         self.account.ask = ask(b'{"model":"fast"}')
-        opened = Opened(Answer(status, headers), Edited(b"", (), asks_usage))
-        self.delivery: Delivery = deliver(self.account, opened, self.sink, alias)
+        opened = Opened(Answer(status, headers), Edited(b"", (), asks_usage), 1.0)
+        known = Alias("fast", ((TARGET,),), response_model="upstream" if alias is None else "alias")
+        self.account.plan = Plan(known, alias or "fast", (TARGET,))
+        self.delivery: Delivery = deliver(self.account, opened, self.sink)
 
     def records(self) -> list[Record]:
         return [entry.record for _, entry in frames(self.journal.current)]
@@ -222,7 +224,7 @@ def test_an_error_as_the_first_event_is_a_real_error(tmp_path: Path, case: str, 
     world = World(tmp_path, EVENTS)
 
     assert world.delivery.take(before + b"data: %s\n\n" % data, False)
-    with pytest.raises(UpstreamError) as fault:
+    with pytest.raises(UpstreamRefusal) as fault:
         asyncio.run(world.delivery.drained())
 
     assert (status, message) == (fault.value.status, fault.value.message)

@@ -12,7 +12,19 @@ from tests.cli.world import World, complaint
 
 def test_a_key_is_printed_once_and_opens_the_relay(world: World) -> None:
     done = world.run(
-        "key", "create", "ci", "--models", "fast, gpt-*", "--rpm", "5", "--budget", "20/month", "--log", "none"
+        "key",
+        "create",
+        "ci",
+        "--models",
+        "fast, gpt-*",
+        "--rpm",
+        "5",
+        "--budget",
+        "20/month",
+        "--log",
+        "none",
+        "--tags",
+        "eu, fast",
     )
     text = done.stdout.strip()
 
@@ -23,12 +35,13 @@ def test_a_key_is_printed_once_and_opens_the_relay(world: World) -> None:
     assert text.startswith(PREFIX)
     assert key == authenticate(ring, text.encode(), time.time())
     assert ("ci", ("fast", "gpt-*"), 5, "20/month", "none") == (key.name, key.models, key.rpm, key.budget, key.log)
+    assert ("eu", "fast") == key.tags
     secret = text.removeprefix(PREFIX + key.id).encode()
     assert not any(secret in path.read_bytes() for path in world.folder.rglob("*") if path.is_file())
 
 
 def test_keys_are_listed_and_shown(world: World) -> None:
-    (made,) = world.json("key", "create", "a", "--expires", "30d")
+    (made,) = world.json("key", "create", "a", "--expires", "30d", "--tags", "eu,fast")
     world.json("key", "create", "b")
 
     rows = world.json("key", "list")
@@ -36,10 +49,14 @@ def test_keys_are_listed_and_shown(world: World) -> None:
     assert ["a", "b"] == [row["name"] for row in rows]
     assert rows[0] == {name: value for name, value in made.items() if name != "key"}
     assert [rows[0]] == world.json("key", "show", "a") == world.json("key", "show", rows[0]["id"])
+    assert [["eu", "fast"], []] == [row["tags"] for row in rows]
     left = datetime.fromisoformat(rows[0]["expires_at"]) - datetime.now(UTC)
     assert 29 == left.days
     assert "active" in world.run("key", "list").stdout
     assert rows[0]["id"] in world.run("key", "show", "a").stdout
+    assert [["tags", "eu,fast"], ["tags", "-"]] == [
+        line.split() for name in "ab" for line in world.run("key", "show", name).stdout.splitlines() if "tags" in line
+    ]
 
 
 def test_a_revoked_key(world: World) -> None:
@@ -73,3 +90,10 @@ def test_a_name_that_is_taken(world: World) -> None:
 
     assert [2, 2] == [each.exit_code for each in done]
     assert ["one of that name" in complaint(each) for each in done] == [True, True]
+
+
+def test_a_tag_that_is_none(world: World) -> None:
+    done = world.run("key", "create", "a", "--tags", "eu,not so")
+
+    assert 2 == done.exit_code
+    assert "'not so' is no tag: 1 to 64 letters of ASCII, digits and - _ . :" in done.output

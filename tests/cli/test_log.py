@@ -7,7 +7,7 @@ import time
 import pytest
 
 from relay.journal import Journal, beside, segments
-from relay.record import PUBLIC, Entry
+from relay.record import PUBLIC, Entry, Why
 from tests.cli.world import World
 from tests.records import identity, record
 
@@ -29,6 +29,32 @@ def test_a_table_for_people(world: World) -> None:
     assert ["time", "id", "key", "model", "status"] == shown.split()[:5]
     for cell in (identity("a"), "fast[/bold] → openai/gpt-4o-mini", "200", "9+3", "0.000003"):
         assert cell in shown
+
+
+def test_a_call_that_its_client_made_several_times_is_one_line_of_the_table(world: World) -> None:
+    first = record("a", started_at=1, status=502)
+    tries = [
+        record(name, started_at=at, status=status, why=Why(retry=at - 1, call=first.id))
+        for name, at, status in (("b", 2, 503), ("c", 3, 200))
+    ]
+    world.insert(*(Entry(each) for each in (first, *tries, record("d", started_at=4))))
+
+    shown = [line.split() for line in world.run("log").stdout.splitlines()[1:]]
+    rows = world.json("log")
+
+    assert [identity("d", 4), identity("c", 3)] == [row[2] for row in shown]
+    assert [["200", "ok"], ["200", "×3"]] == [row[row.index("200") :][:2] for row in shown]  # noqa: RUF001  # the sign is meant
+    assert [(0, None), (2, first.id), (1, first.id), (0, None)] == [
+        (row.get("retry", 0), row.get("call")) for row in rows
+    ]
+
+
+def test_a_client_that_tries_again_what_nobody_remembers(world: World) -> None:
+    world.insert(*(Entry(record(name, started_at=at, why=Why(retry=1))) for name, at in (("a", 1), ("b", 2))))
+
+    shown = world.run("log").stdout
+
+    assert 2 == shown.count("200 ×2")  # noqa: RUF001  # the sign is meant
 
 
 FILTERS = {

@@ -60,7 +60,7 @@ def relay(start: Start, upstream: Upstream) -> RelayProcess:
             "dead": {"base_url": NOBODY},
             "script": {"base_url": f"http://127.0.0.1:{upstream.port}/v1", "api_key": "env:SCRIPT_KEY"},
         },
-        models={"alias": "echo/served", "dead": "dead/model", "refused": "script/refused"},
+        models={"alias": "echo/served", "dead": "dead/model", "refused": "script/refused", "broken": "script/broken"},
         keys=[
             {"name": "tests", "key": "env:CALLER_KEY"},
             {"name": "narrow", "key": "env:NARROW_KEY", "models": ["alias"]},
@@ -282,7 +282,7 @@ async def test_images(client: Client) -> None:
 
 
 async def test_models(client: Client) -> None:
-    assert {"alias", "dead", "refused", "echo"} == {model.id for model in await every(client.models.list())}
+    assert {"alias", "dead", "refused", "broken", "echo"} == {model.id for model in await every(client.models.list())}
     assert "alias" == (await settled(client.models.retrieve("alias"))).id
     with pytest.raises(openai.NotFoundError):
         await settled(client.models.retrieve("nothing"))
@@ -345,16 +345,20 @@ async def test_failures(relay: RelayProcess, client: Client, case: str, stream: 
     assert (status, outcome) == (row["status"], row["outcome"])
 
 
-@pytest.mark.parametrize(("model", "told", "tries"), [("dead", "true", 3), ("refused", "false", 1)])
+@pytest.mark.parametrize(
+    ("model", "told", "tries"), [("dead", "false", 1), ("refused", "false", 1), ("broken", "true", 3)]
+)
 async def test_the_sdk_tries_again_only_where_it_is_told_to(
     relay: RelayProcess, upstream: Upstream, client: Client, model: str, told: str, tries: int
 ) -> None:
     upstream.play("refused", response({"error": {"message": "Incorrect API key"}}, status="401 Unauthorized"))
+    upstream.play("broken", response({"error": {"message": "Oh"}}, status="500 Broken"))
+    status = 500 if model == "broken" else 502
     before = len(relay.log())
     with pytest.raises(openai.APIStatusError) as failure:
         await settled(client.with_options(max_retries=2).chat.completions.create(model=model, messages=user("Hi")))
 
-    assert (502, told) == (failure.value.status_code, failure.value.response.headers["x-should-retry"])
+    assert (status, told) == (failure.value.status_code, failure.value.response.headers["x-should-retry"])
     assert tries == len(relay.log()) - before
 
 

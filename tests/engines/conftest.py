@@ -25,9 +25,9 @@ async def build(kind: str) -> AsyncIterator[Build]:
     """Makes engines for a URL, from the fields of a configured upstream; closes them in the end."""
     made: list[Engine] = []
 
-    def one(url: str, **fields: Any) -> Engine:
+    def one(url: str, *, queue: tuple[int, float] = (1000, 5.0), **fields: Any) -> Engine:
         spec = config.Upstream("up", base_url=url, **({"engine": kind} | fields))
-        made.append(kinds.build(spec).engine)
+        made.append(kinds.build(spec, config.Queue(*queue)).engine)
         return made[-1]
 
     yield one

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from relay.exchange import Header, Request
+from relay.exchange import Header, Reply, Request
+from relay.story import Story
 from tests.engines.asking import Taker, fetched, post, pumped
 from tests.engines.conftest import Build
 from tests.engines.peer import CHUNKED, Talk, chunk, once, peer, playing, whole
@@ -184,3 +185,30 @@ async def test_ipv6(build: Build) -> None:
             assert [b"[::1]:%d" % server.port] == server.requests[0].values(b"host")
     except OSError as missing:
         pytest.skip(f"no IPv6 here: {missing}")
+
+
+async def is_over_at_its_last_piece(reply: Reply) -> bool:
+    """Whether nothing more is awaited after it."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[bool] = loop.create_future()
+
+    def take(_piece: bytes, last: bool) -> bool:
+        if last:
+            loop.call_soon(lambda: over.set_result(story.over))
+        return False
+
+    async def drained() -> None:
+        """There is always room."""
+
+    story = Story("one", reply.pump(take, drained), loop, lambda: None)
+    story.go_on()
+    return await over
+
+
+@pytest.mark.parametrize("answer", [whole(b"ok"), CHUNKED + chunk(b"ok") + b"0\r\n\r\n"])
+async def test_a_client_that_has_the_last_piece_may_ask_again_at_once(build: Build, answer: bytes) -> None:
+    async with peer(playing(answer)) as server:
+        engine = build(server.url)
+        for _ in range(3):  # its head is known by now
+            reply = await engine.open(*post())
+            assert reply.whole is not None or await is_over_at_its_last_piece(reply)

@@ -6,7 +6,6 @@ import socket
 import pytest
 
 from relay.errors import Overloaded, UpstreamError
-from relay.exchange import Timeouts
 from tests.engines.asking import Taker, fetched, post, pumped, until
 from tests.engines.conftest import Build
 from tests.engines.peer import CHUNKED, Talk, chunk, once, peer, playing, stuck, whole
@@ -165,9 +164,27 @@ async def test_closing_an_engine_cuts_what_runs(build: Build, pieces: tuple[byte
         await server.talks[0].gone.wait()
 
 
+async def test_a_request_that_is_cut_is_not_sent_again(build: Build) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(whole(b"ok"))
+        await talk.request()
+        await talk.gone.wait()
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        assert (200, b"ok") == await fetched(engine)
+        asking = asyncio.create_task(engine.open(*post()))
+        await until(lambda: len(server.requests) == 2)
+        await engine.close()
+        with pytest.raises(UpstreamError, match=r"was let go of"):
+            await asking
+        assert [2] == [len(talk.requests) for talk in server.talks]
+
+
 async def test_who_finds_all_connections_busy_waits_and_is_refused(build: Build) -> None:
     async with peer(playing(whole(b"ok"))) as server:
-        engine = build(server.url, max_connections=2, timeouts=Timeouts(connect=0.2))
+        engine = build(server.url, max_connections=2, queue=(4, 0.2))
         held = [await engine.open(*post()) for _ in range(2)]
         with pytest.raises(Overloaded, match=r"^All .*connections to upstream 'up' are busy"):
             await engine.open(*post())

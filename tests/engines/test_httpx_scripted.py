@@ -1,14 +1,16 @@
 """The httpx engine over transports that are no sockets: MockTransport and respx."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx
 import pytest
 import respx
 
 from relay.errors import Overloaded, RelayError, UpstreamError, UpstreamTimeout
-from relay.exchange import Request, Timeouts
+from relay.exchange import Drained, Request, Timeouts
+from relay.line import Line
 from relay.upstream.over_httpx import HttpxEngine
 from tests.engines.asking import Taker, fetched, post
 
@@ -17,7 +19,11 @@ BASE = "https://up.example/v1"
 
 def engine(handler: Callable[[httpx.Request], httpx.Response], timeouts: Timeouts | None = None) -> HttpxEngine:
     client = httpx.AsyncClient(transport=httpx.MockTransport(handler), headers={"x-client": "not sent"})
-    return HttpxEngine("up", BASE, timeouts or Timeouts(), client)
+    return over(client, timeouts)
+
+
+def over(client: httpx.AsyncClient, timeouts: Timeouts | None = None, **more: Any) -> HttpxEngine:
+    return HttpxEngine("up", BASE, timeouts or Timeouts(), client, Line(0, 0.1), **more)
 
 
 def broken(fault: Exception) -> Callable[[httpx.Request], httpx.Response]:
@@ -48,6 +54,22 @@ async def test_no_exception_of_httpx_passes(fault: Exception, kind: type[RelayEr
     assert (kind, message) == (type(caught.value), caught.value.message)
 
 
+@pytest.mark.parametrize(("step", "kind"), [("connect_tcp", UpstreamError), ("receive_response", AttributeError)])
+async def test_a_connection_that_is_lost_when_it_has_just_come_about(step: str, kind: type[Exception]) -> None:
+    """The transport then looks at a socket that is not there; anywhere else that is a fault of its own."""
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        await request.extensions["trace"](f"connection.{step}.started", {})
+        raise AttributeError("getpeername")
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(handler))
+    with pytest.raises(kind) as caught:
+        await over(client).open(*post())
+    if isinstance(caught.value, UpstreamError):
+        told = "Upstream 'up' closed the connection before it answered."
+        assert (told, False) == (caught.value.message, caught.value.sent)
+
+
 async def test_nothing_of_the_client_is_sent() -> None:
     seen: list[httpx.Request] = []
 
@@ -68,12 +90,12 @@ async def test_a_transport_that_tells_of_no_steps_is_timed_all_the_same() -> Non
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(handler))
     with pytest.raises(UpstreamTimeout, match=r"did not answer for 0\.2 seconds"):
-        await HttpxEngine("up", BASE, Timeouts(connect=0.1, first_byte=0.1), client).open(*post())
+        await over(client, Timeouts(connect=0.1, first_byte=0.1)).open(*post())
 
 
 async def test_places_are_given_back_after_faults() -> None:
     client = httpx.AsyncClient(transport=httpx.MockTransport(broken(httpx.ReadError(""))))
-    one = HttpxEngine("up", BASE, Timeouts(connect=0.1), client, max_connections=1)
+    one = over(client, max_connections=1)
     for _ in range(3):
         with pytest.raises(UpstreamError):
             await one.open(*post())
@@ -97,7 +119,7 @@ async def test_respx_stands_in_for_an_upstream() -> None:
             httpx.ConnectTimeout(""),
         ]
     )
-    one = HttpxEngine("up", BASE, Timeouts(), httpx.AsyncClient(trust_env=False))
+    one = over(httpx.AsyncClient(trust_env=False))
     reply = await one.open(*post())
     assert (b"x-request-id", b"r1") in reply.headers
     taker = Taker()
@@ -109,3 +131,52 @@ async def test_respx_stands_in_for_an_upstream() -> None:
     assert route.call_count == 3
     assert "identity" == route.calls[0].request.headers["accept-encoding"]
     await one.close()
+
+
+class Told(httpx.AsyncByteStream):
+    """A body that tells the time: `clock` is at the first of a pair when the second is read."""
+
+    def __init__(self, *pieces: tuple[float, int]) -> None:
+        self.pieces = pieces
+        self.now = 0.0
+
+    def clock(self) -> float:
+        return self.now
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for now, size in self.pieces:
+            self.now = now
+            yield b"x" * size
+
+
+async def paced(told: Told, drained: Drained | None = None) -> int:
+    """How much of it is taken at 10 bytes a second or more."""
+    client = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=told)))
+    one = over(client, Timeouts(pace=10.0), clock=told.clock)
+    taker = Taker(hold=drained is not None)
+    reply = await one.open(*post())
+    await reply.pump(taker.take, drained or taker.drained)
+    assert 0 == one.running
+    return len(taker.body)
+
+
+@pytest.mark.parametrize("pieces", [[(0, 300), (30, 300), (60, 1)], [(100, 5), (110, 300), (130, 1)], [(29, 1)]])
+async def test_pace(pieces: list[tuple[float, int]]) -> None:
+    assert sum(size for _, size in pieces) == await paced(Told(*pieces))
+
+
+@pytest.mark.parametrize("pieces", [[(0, 299), (30, 300)], [(0, 300), (30, 1), (59, 1), (60, 300)]])
+async def test_an_answer_that_comes_too_slowly(pieces: list[tuple[float, int]]) -> None:
+    with pytest.raises(
+        UpstreamTimeout, match=r"^The answer of upstream 'up' came more slowly than 10 bytes a second\.$"
+    ):
+        await paced(Told(*pieces))
+
+
+async def test_who_takes_slowly_is_not_the_upstreams_pace() -> None:
+    told = Told((0, 100), (210, 300), (430, 1))
+
+    async def drained() -> None:
+        told.now += 200
+
+    assert 401 == await paced(told, drained)

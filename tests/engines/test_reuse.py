@@ -1,10 +1,16 @@
 """Both engines: which connections are used again, and the one resend."""
 
 import asyncio
+from time import monotonic
 
+import httpx
 import pytest
 
 from relay.errors import UpstreamError
+from relay.exchange import Timeouts
+from relay.line import Line
+from relay.upstream.over_httpx import HttpxEngine
+from relay.wire import Wire
 from tests.engines.asking import Taker, fetched, post, pumped, until
 from tests.engines.conftest import Build
 from tests.engines.peer import CHUNKED, Talk, chunk, peer, playing, whole
@@ -170,3 +176,48 @@ async def test_a_connection_that_was_closed_while_idle_is_not_used(build: Build)
             assert (200, b"ok") == await fetched(engine)
             await asyncio.sleep(0.02)
         assert [1, 1, 1] == [len(talk.requests) for talk in server.talks]
+
+
+@pytest.mark.parametrize("kind", ["wire"])
+@pytest.mark.parametrize(("age", "connections"), [(59, 1), (60, 2)])
+@pytest.mark.parametrize("answer", [whole(b"ok"), CHUNKED + chunk(b"ok") + b"0\r\n\r\n"])
+async def test_an_old_connection_is_not_used_again(build: Build, age: float, connections: int, answer: bytes) -> None:
+    """Also one that is always busy when it is looked at, and the answer under way comes to its end."""
+    go = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        while True:
+            await talk.request()
+            await go.wait()
+            await talk.send(answer)
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        assert isinstance(engine, Wire)
+        go.set()
+        for _ in range(2):  # its head is known by now
+            assert (200, b"ok") == await fetched(engine)
+        go.clear()
+        asking = asyncio.create_task(fetched(engine))
+        await until(lambda: len(server.requests) == 3)
+        engine.sweep(monotonic() + age)
+        go.set()
+        assert (200, b"ok") == await asking
+        assert (200, b"ok") == await fetched(engine)
+        assert connections == len(server.talks)
+        if connections > 1:
+            await server.talks[0].gone.wait()
+
+
+@pytest.mark.parametrize(("age", "connections"), [(59, 1), (60, 2)])
+async def test_an_old_connection_of_httpx_is_not_used_again(age: float, connections: int) -> None:
+    now = [0.0]
+    async with peer(playing(whole(b"ok"))) as server:
+        client = httpx.AsyncClient(trust_env=False)
+        engine = HttpxEngine("up", server.url, Timeouts(), client, Line(0, 0), clock=lambda: now[0])
+        assert (200, b"ok") == await fetched(engine)
+        now[0] = float(age)
+        for _ in range(2):
+            assert (200, b"ok") == await fetched(engine)
+        assert connections == len(server.talks)
+        await engine.close()

@@ -25,7 +25,7 @@ SCOPE: Scope = {
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi " * 50}], "stream": True}).encode()
 
 
-ROUTES = Routes.of([Alias("m", (Target("echo", "m"),))])
+ROUTES = Routes.of([Alias("m", ((Target("echo", "m"),),))])
 
 
 class Server:

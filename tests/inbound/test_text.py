@@ -22,9 +22,9 @@ from tests.requests import begun
 from tests.sink import KeptSink
 
 ROUTES = (
-    Alias("gpt-*", (Target("up", "*"),)),
-    Alias("fast", (Target("up", "a"),)),
-    Alias("smart", (Target("up", "b"),)),
+    Alias("gpt-*", ((Target("up", "*"),),)),
+    Alias("fast", ((Target("up", "a"),),)),
+    Alias("smart", ((Target("up", "b"),),)),
 )
 HELLO = [{"role": "user", "content": "Hello"}]
 LIMIT = 1000

@@ -84,6 +84,7 @@ def test_what_outlasts_the_drain_ends_in_an_error_event(start: Start, upstream: 
         answer = client.answer()
         code = relay.wait(5)
 
+    assert "relay: stopping when what runs is done (1 now), or at a second signal\n" in relay.output
     assert 0.8 < time.monotonic() - began < 3
     assert 0 == code
     assert (200, True) == (answer.status, answer.complete)

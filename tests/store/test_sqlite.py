@@ -16,7 +16,7 @@ from msgspec.structs import asdict
 
 from relay.errors import SetupFault
 from relay.keys import Key
-from relay.record import BODY_KEPT, Batch, Entry, Record, storable
+from relay.record import BODY_KEPT, Batch, Entry, Record, Why, storable
 from relay.store import Bodies, Filter, Place, Store, StoreFault
 from relay.store.sqlite import SqliteStore
 from tests.records import DAY, NOON, batch, identity, record
@@ -215,7 +215,7 @@ def test_bodies_of_no_request(store: Store) -> None:
     assert store.bodies(identity("a")) is None
 
 
-KEY = Key("id1", "ci", b"digest", ("fast", "gpt-*"), 60, 1000, 2, "20/month", 99, None, "none", 1)
+KEY = Key("id1", "ci", b"digest", ("fast", "gpt-*"), 60, 1000, 2, "20/month", 99, None, "none", 1, ("eu", "fast"))
 
 
 def test_keys_come_back_as_they_went(store: Store) -> None:
@@ -423,7 +423,9 @@ def test_sqlite_of_an_older_version_is_not_read(tmp_path: Path) -> None:
 
 
 def test_sqlite_has_a_view_with_all_that_a_record_says(tmp_path: Path) -> None:
-    full, bare = record("a", stream=True), record("b", key=None, ttft_ms=None, cost_nano=None, tags=(), tries=())
+    why = Why(msgspec.Raw(b'{"strategy":"order"}'), should_retry=True, retry_after=0.5)
+    full = record("a", stream=True, why=why, limits=(("rpm", 60, 59),))
+    bare = record("b", key=None, ttft_ms=None, cost_nano=None, tags=(), tries=())
     with SqliteStore(tmp_path / "relay.db") as store:
         store.insert(batch(Entry(full), Entry(bare)))
     connection = sqlite3.connect(tmp_path / "relay.db")
@@ -433,7 +435,10 @@ def test_sqlite_has_a_view_with_all_that_a_record_says(tmp_path: Path) -> None:
     assert Record.__struct_fields__ == tuple(column[0] for column in rows.description)
     found = [dict(zip(Record.__struct_fields__, row, strict=True)) for row in rows]
     for row in found:
-        row.update({name: json.loads(row[name]) for name in ("tags", "tries", "edits")}, stream=bool(row["stream"]))
+        row.update(
+            {name: json.loads(row[name]) for name in ("tags", "tries", "edits", "limits")}, stream=bool(row["stream"])
+        )
+        row["why"] = row["why"] and msgspec.json.decode(row["why"], type=Why)
     assert [full, bare] == [msgspec.convert(list(row.values()), Record) for row in found]
     connection.close()
 
@@ -467,6 +472,7 @@ def first_version(path: Path, records: list[Record]) -> None:
         connection.execute(OLD_ROW, {**asdict(each), **lists, "seq": seq})
         connection.execute("INSERT INTO bodies VALUES (?, NULL, ?, 6, '')", (seq, b"answer"))
     connection.execute("DELETE FROM requests WHERE client = 'gone'")
+    connection.execute("INSERT INTO keys (id, name, digest, rpm, created_at) VALUES ('id1', 'ci', x'01', 60, 1)")
     connection.execute("PRAGMA user_version = 1")
     connection.commit()
     connection.close()
@@ -483,5 +489,6 @@ def test_sqlite_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> No
         assert kept == [store.request(each.id) for each in kept]
         assert [Bodies(None, b"answer")] * 2 == [store.bodies(each.id) for each in kept]
         assert ["bare"] == names(store, since=NOON + 1)
+        assert [Key("id1", "ci", b"\x01", rpm=60, created_at=1)] == store.keys()
         store.insert(batch(Entry(record("new"))))
         assert ["new"] == [found.client for found in store.arrivals(9, Filter())[1]]

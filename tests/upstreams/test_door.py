@@ -1,6 +1,8 @@
 """The one door out, with an engine that plays answers; and what configured upstreams become."""
 
 import json
+import math
+import time
 from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +13,13 @@ import pytest
 from relay import ask as asking
 from relay import config, endpoints
 from relay.config.secret import Secret
-from relay.errors import BadRequest, Overloaded, RelayError, SetupFault, UpstreamAuthFailed, UpstreamError, UpstreamOff
+from relay.errors import BadRequest, Overloaded, RelayError, SetupFault, UpstreamAuthFailed, UpstreamError
 from relay.exchange import Drained, Header, Request, Take
 from relay.record import Try
-from relay.routing import Alias, Plan, Target
-from relay.upstream import kinds
-from relay.upstream.door import Opened, Upstream, gather, open_first
+from relay.routing import Alias, Target
+from relay.upstream import door, kinds
+from relay.upstream.credentials import Credential, Credentials, fingerprint
+from relay.upstream.door import Opened, Upstream, gather
 from relay.upstream.echo import EchoEngine
 from relay.upstream.over_httpx import HttpxEngine
 from relay.wire import Wire
@@ -55,15 +58,21 @@ class Player:
     answers: list[Played | RelayError]
     requests: list[Request] = field(default_factory=list)
     sent: list[bytes] = field(default_factory=list)
+    withins: list[float] = field(default_factory=list)
+    running: int = 0
 
-    async def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> Played:
+    async def open(self, request: Request, body: bytes | AsyncIterable[bytes], within: float | None = None) -> Played:
         assert isinstance(body, bytes)
+        self.withins.append(within or 0.0)
         self.requests.append(request)
         self.sent.append(body)
         answer = self.answers.pop(0)
         if isinstance(answer, RelayError):
             raise answer
         return answer
+
+    def retire(self) -> None:
+        """Nothing is held."""
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -80,15 +89,17 @@ async def opened(
     own: tuple[Header, ...] = (),
     upstream: Upstream | None = None,
     tries: list[Try] | None = None,
+    standby: tuple[Target, ...] = (),
+    until: float = math.inf,
     **fields: Any,
 ) -> Opened:
     """What comes through the door for a chat with these fields."""
     head = asking.read_head(endpoints.ENDPOINTS[0], None, query, headers)
     ask = asking.read(head, json.dumps({"model": "fast", **fields}).encode(), 10_000)
     target = Target("up", "gpt")
-    upstreams = {"up": upstream or Upstream("up", player, own)}
-    plan = Plan(Alias("fast", (target,)), (target,))
-    return await open_first(plan, head, ask, upstreams, [] if tries is None else tries)
+    alias = Alias("fast", ((target,),), context_window=standby)
+    upstream = upstream or Upstream("up", player, Credentials([Credential(own)]))
+    return await door.ask(upstream, target, alias, head, ask, [] if tries is None else tries, until)
 
 
 async def test_an_answer_comes_through_with_the_edited_body_and_a_try() -> None:
@@ -177,12 +188,75 @@ async def test_a_stream_option_that_is_no_object_never_leaves() -> None:
     assert not player.requests
 
 
-async def test_an_upstream_that_is_switched_off() -> None:
-    head = asking.read_head(endpoints.ENDPOINTS[0], None, b"", ())
-    target = Target("gone", "gpt")
-    plan = Plan(Alias("fast", (target,)), (target,))
-    with pytest.raises(UpstreamOff, match=r"^Upstream 'gone' is switched off"):
-        await open_first(plan, head, asking.read(head, b"{}", 100), {}, [])
+@pytest.mark.parametrize("standby", [(), (Target("big", "gpt"),)], ids=["alone", "with a fallback"])
+async def test_a_refusal_is_here_as_a_whole_where_another_model_stands_by(standby: tuple[Target, ...]) -> None:
+    player = Player([Played(400, OTHER)])
+    result = await opened(player, standby=standby)
+    assert (OTHER if standby else None) == result.reply.whole
+    assert OTHER == await gather(result.reply)
+
+
+async def test_a_refusal_without_end_is_not_kept() -> None:
+    answer = Played(400, b" " * (20 << 20))
+    with pytest.raises(UpstreamError, match="longer than"):
+        await opened(Player([answer]), standby=(Target("big", "gpt"),))
+
+
+async def test_every_try_is_told_how_long_the_caller_waits() -> None:
+    player = Player([Played(400, NO_OPTION), Played(200)])
+    await opened(player, stream=True, until=time.perf_counter() + 50, upstream=Upstream("up", player, patience=60.0))
+    first, second = player.withins
+    assert 49 < second <= first <= 50
+
+
+def pool(player: Player, count: int) -> Upstream:
+    """An upstream with that many keys, whose fingerprints are their numbers."""
+    return Upstream("up", player, Credentials([Credential(((b"k", b"%d" % n),), str(n)) for n in range(count)]))
+
+
+LATER: Header = (b"retry-after", b"20")
+
+
+@pytest.mark.parametrize(
+    ("answers", "keys", "status"),
+    [
+        ([Played(401), Played(200)], ["0", "1"], 200),
+        ([Played(402), Played(403), Played(200)], ["0", "1", "2"], 200),
+        ([Played(429, headers=(LATER,)), Played(200)], ["0", "1"], 200),
+        ([Played(429), Played(429), Played(429, OTHER)], ["0", "1", "2"], 429),
+        ([Played(401), Played(401), Played(402, OTHER)], ["0", "1", "2"], 402),
+        ([Played(500, OTHER)], ["0"], 500),
+    ],
+)
+async def test_another_key_of_the_pool_is_tried_at_once(answers: list[Played], keys: list[str], status: int) -> None:
+    tries, player = list[Try](), Player([*answers])
+    result = await opened(player, upstream=pool(player, 3), tries=tries)
+    assert (status, keys) == (result.reply.status, [one.key for one in tries])
+    assert [True] * (len(keys) - 1) == [one.aborted for one in answers[:-1]]
+
+
+async def test_with_every_key_refused_it_is_not_asked_any_more() -> None:
+    tries = list[Try]()
+    player = Player([Played(401, LEAK), Played(403, LEAK)])
+    upstream = pool(player, 2)
+    for _ in range(2):
+        with pytest.raises(UpstreamAuthFailed):
+            await opened(player, upstream=upstream, tries=tries)
+    assert ["0", "1"] == [one.key for one in tries]
+
+
+async def test_with_every_key_resting_one_is_tried_all_the_same() -> None:
+    player = Player([Played(429), Played(429), Played(200)])
+    upstream = pool(player, 2)
+    await opened(player, upstream=upstream)
+    assert 200 == (await opened(player, upstream=upstream)).reply.status
+
+
+async def test_each_key_is_asked_once_however_short_its_rest_is() -> None:
+    player = Player([Played(429, headers=((b"retry-after-ms", b"0"),)) for _ in range(9)])
+    tries = list[Try]()
+    assert 429 == (await opened(player, upstream=pool(player, 2), tries=tries)).reply.status
+    assert ["0", "1"] == [one.key for one in tries]
 
 
 @pytest.mark.parametrize(
@@ -213,25 +287,40 @@ async def test_headers_of_the_configuration_come_before_the_callers() -> None:
     [({}, Wire), ({"engine": "httpx"}, HttpxEngine), ({"kind": "echo", "base_url": ""}, EchoEngine)],
 )
 async def test_a_kind_of_upstream_has_its_engine(fields: dict[str, Any], engine: type) -> None:
-    built = kinds.build(config.Upstream(**({"name": "up", "base_url": "https://up.example/v1"} | fields)))
+    built = kinds.build(
+        config.Upstream(**({"name": "up", "base_url": "https://up.example/v1"} | fields)), config.Queue()
+    )
     assert ("up", engine) == (built.name, type(built.engine))
     await built.engine.close()
 
 
+def only(upstream: Upstream) -> Credential:
+    assert upstream.credentials.sole is not None
+    return upstream.credentials.sole
+
+
+async def test_each_key_has_its_own_headers_and_fingerprint() -> None:
+    keys = (Secret("one"), Secret("two"))
+    built = kinds.build(config.Upstream("up", base_url="http://up.example", api_keys=keys), config.Queue())
+    found = [built.credentials.pick("gpt", 0.0) for _ in keys]
+    assert [b"Bearer one", b"Bearer two"] == [dict(each.headers)[b"authorization"] for each in found if each]
+    assert [fingerprint("one"), fingerprint("two")] == [each.fingerprint for each in found if each]
+
+
 async def test_what_goes_with_every_request() -> None:
-    spec = config.Upstream(
-        "up", base_url="http://up.example", api_keys=(Secret("one"), Secret("two")), headers={"x-team": "blue"}
-    )
-    built = kinds.build(spec)
+    spec = config.Upstream("up", base_url="http://up.example", api_keys=(Secret("one"),), headers={"x-team": "blue"})
+    built = kinds.build(spec, config.Queue())
     expected = {b"accept-encoding": b"identity", b"authorization": b"Bearer one", b"x-team": b"blue"}
-    assert expected == dict(built.headers)
+    assert expected == dict(only(built).headers)
     assert "one" not in repr(built)
-    replaced = kinds.build(config.Upstream("up", base_url="http://up.example", headers={"authorization": "Basic x"}))
-    assert (b"authorization", b"Basic x") in replaced.headers
+    replaced = kinds.build(
+        config.Upstream("up", base_url="http://up.example", headers={"authorization": "Basic x"}), config.Queue()
+    )
+    assert (b"authorization", b"Basic x") in only(replaced).headers
 
 
 @pytest.mark.parametrize("engine", ["wire", "httpx"])
 def test_an_authority_that_cannot_be_read_stops_the_start(engine: Any, tmp_path: Path) -> None:
     spec = config.Upstream("up", base_url="https://up.example", ca=tmp_path / "no.pem", engine=engine)
     with pytest.raises(SetupFault, match=r"no\.pem"):
-        kinds.build(spec)
+        kinds.build(spec, config.Queue())

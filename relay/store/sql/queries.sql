@@ -78,8 +78,12 @@ DELETE FROM requests WHERE seq IN (SELECT seq FROM requests WHERE started_at < ?
 DELETE FROM spans WHERE rowid IN (SELECT rowid FROM spans WHERE day < ? LIMIT 500);
 
 -- add_key: One key, by its digest alone.
-INSERT INTO keys (id, name, digest, models, rpm, tpm, concurrency, budget, expires_at, revoked_at, log, created_at)
-VALUES (:id, :name, :digest, :models, :rpm, :tpm, :concurrency, :budget, :expires_at, :revoked_at, :log, :created_at);
+INSERT INTO keys (
+    id, name, digest, models, rpm, tpm, concurrency, budget, expires_at, revoked_at, log, created_at, tags
+)
+VALUES (
+    :id, :name, :digest, :models, :rpm, :tpm, :concurrency, :budget, :expires_at, :revoked_at, :log, :created_at, :tags
+);
 
 -- keys: Every key, oldest first.
 SELECT * FROM keys ORDER BY created_at, rowid;

@@ -60,7 +60,17 @@ class EchoEngine:
 
     clock: Callable[[], float] = time.time
 
-    async def open(self, request: Request, body: bytes | AsyncIterable[bytes]) -> EchoReply:
+    @property
+    def running(self) -> int:
+        """0: it is never busy, since an answer is there as soon as it is asked for."""
+        return 0
+
+    async def open(
+        self,
+        request: Request,
+        body: bytes | AsyncIterable[bytes],
+        within: float | None = None,  # noqa: ARG002  # it answers at once
+    ) -> EchoReply:
         """Answer; what the OpenAI API would refuse is an answer too, with its status and error body."""
         body = body if isinstance(body, bytes) else b"".join([part async for part in body])
         try:
@@ -68,6 +78,9 @@ class EchoEngine:
         except RelayError as refusal:
             return _reply(refusal.status, refusal.body())
         return _reply(HTTPStatus.OK.value, served)
+
+    def retire(self) -> None:
+        """Nothing is held."""
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -1,0 +1,163 @@
+"""Tries: the tries of one request, at one target after the other, until one of them has an answer for the caller.
+
+It asks the upstream, tells the health of each target what became of it, and knows what comes next from its course.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from relay.ask import Ask
+from relay.call.account import Account
+from relay.call.choice import circumstances
+from relay.course import Course, Step
+from relay.errors import RelayError, UpstreamAuthFailed, UpstreamOff, UpstreamRefusal, UpstreamTimeout
+from relay.health import Health
+from relay.routing import Plan, Target, fallback, filled
+from relay.upstream import door
+from relay.upstream.door import Opened
+from relay.verdict import Verdict, objection, of_fault, of_status, wait_of
+
+_ERROR = 300  # the first status that is no success
+_BAD_REQUEST, _RATE_LIMITED = 400, 429
+_REST = 1.0  # seconds that a target rests after a 429 that does not say how long
+_REFUSED_REST = 60.0  # seconds that a target rests whose key was refused, while another is left
+
+
+class Tries(msgspec.Struct, eq=False):
+    """`target` is asked now, since `begun`; `until` is when the caller's patience ends.
+
+    Both in seconds of the performance counter.
+    """
+
+    account: Account
+    asked: Ask
+    health: Health
+    plan: Plan
+    target: Target
+    begun: float
+    until: float
+    course: Course | None = None  # made when the first try fails, which is seldom
+    noted: int = 0  # tries that were noted before this target was asked
+    doubted: bool = False  # the target is well only if its answer comes to its end
+
+    async def enter(self) -> None:
+        """Wait for a place among the requests that the caller's key may run at a time. Raises RateLimited."""
+        await self.account.lease.enter(self.until - self.begun)
+        self.account.asked_at = now = time.perf_counter_ns()
+        self.begun = now / 1e9
+
+    def ask(self) -> Coroutine[Any, Any, Opened]:
+        """Ask the target. Raises UpstreamOff, and what `door.ask` raises."""
+        account, target = self.account, self.target
+        if self.health.ill:
+            self.health.probes(target.name, time.perf_counter())
+        upstream = account.setup.upstreams.get(target.upstream)
+        if upstream is None:
+            raise UpstreamOff(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
+        return door.ask(upstream, target, self.plan.alias, account.head, self.asked, account.tries, self.until)
+
+    def answered(self, opened: Opened) -> Step | None:
+        """What comes next where another may do better than this answer; None for an answer that goes to the caller."""
+        reply = opened.reply
+        self.account.edited = opened.edited
+        if reply.status < _ERROR:
+            if reply.whole is None and self.health.doubts(self.target.name):
+                self.doubted = True
+            else:
+                self.health.passed(self.target.name, opened.first_byte_ms, self.begun + opened.first_byte_ms / 1000)
+            return None
+        wait, now = wait_of(reply.headers), time.perf_counter()
+        if reply.status == _RATE_LIMITED:
+            wait = self._limited(wait, now)
+        verdict = of_status(reply.status, wait)
+        if not verdict.onward:  # it is well: the fault is the caller's
+            self.health.passed(self.target.name, opened.first_byte_ms, now)
+        step = self._after(verdict, f"HTTP {reply.status}", now)
+        if reply.status == _BAD_REQUEST and reply.whole is not None:
+            step = self._instead(reply.whole, now) or step
+        if step is not None:
+            reply.abort()
+        return step
+
+    def ended(self, opened: Opened) -> None:
+        """Tell how an answer ended that came in pieces."""
+        now, outcome = time.perf_counter(), self.account.outcome
+        if outcome == "incomplete":
+            self.health.failed(self.target.name, "ended its stream too early", now, torn=True)
+        elif outcome == "ok" and self.doubted:
+            self.health.passed(self.target.name, opened.first_byte_ms, now)
+
+    def failed(self, fault: RelayError, begun: bool) -> Step | None:
+        """What comes next after that fault; None where nothing does, as when the answer has `begun` to go out."""
+        if self.account.outcome is not None:
+            return None  # the answer had said all, and is recorded: how its connection ends is nothing to anyone
+        now = time.perf_counter()
+        torn = self._given_up(fault.message, now)
+        if isinstance(fault, UpstreamAuthFailed):
+            self.health.rests(self.target.name, "its key was refused", _REFUSED_REST, now)
+        step = self._instead(fault.said, now) if isinstance(fault, UpstreamRefusal) else None
+        if step is None:
+            step = self._after(of_fault(fault), _told(fault), now, torn)
+        return None if begun else step
+
+    async def turn_to(self, step: Step) -> None:
+        """Make it the target, when its time has come."""
+        self.account.starts_over(step.target)
+        self.account.repeated |= step.again
+        if step.wait:
+            await asyncio.sleep(step.wait)
+        self.target, self.begun = step.target, time.perf_counter()
+        self.noted = len(self.account.tries)
+        self.doubted = False
+
+    def _limited(self, wait: float | None, now: float) -> float | None:
+        """Let the target rest until the first of its keys can serve again; the wait for that, if one was stated."""
+        upstream = self.account.setup.upstreams.get(self.target.upstream)
+        until = upstream.credentials.resting(self.target.model, now) if upstream else None
+        rest = until - now if until is not None else _REST if wait is None else wait
+        self.health.rests(self.target.name, "rate limited", rest, now)
+        return None if wait is None else min(wait, rest)
+
+    def _given_up(self, fault: str, now: float) -> bool:
+        """Note of a try that it failed after its head was in. Whether that promised an answer."""
+        tries = self.account.tries
+        if len(tries) == self.noted or tries[-1].error is not None:
+            return False
+        tries[-1] = replace(tries[-1], error=fault, total_ms=round((now - self.begun) * 1000, 3))
+        return (tries[-1].status or _ERROR) < _ERROR
+
+    def _after(self, verdict: Verdict, reason: str, now: float, torn: bool = False) -> Step | None:
+        if verdict.blames:
+            self.health.failed(self.target.name, reason, now, torn=torn)
+        return self._course().after(self.target, verdict, now)
+
+    def _instead(self, body: bytes, now: float) -> Step | None:
+        """Other targets, where the alias has some for what this one objects to."""
+        why = objection(body)
+        if why is None:
+            return None
+        alias, account = self.plan.alias, self.account
+        targets = filled(alias.context_window if why == "context_window" else alias.content_policy, self.plan.asked)
+        found = fallback(
+            alias, targets, self.plan.asked, circumstances(account, self.asked, targets, self.health, "order")
+        )
+        return self._course().instead(found.targets, now)
+
+    def _course(self) -> Course:
+        if self.course is None:
+            self.course = Course(self.plan, self.account.setup.retries, self.until)
+        return self.course
+
+
+def _told(fault: RelayError) -> str:
+    """What is told of it to anyone who asks how the target is: no address, and nothing in the upstream's own words."""
+    if isinstance(fault, UpstreamRefusal):
+        return "its stream began with an error"
+    if not fault.sent:
+        return "could not be reached"
+    return "timed out" if isinstance(fault, UpstreamTimeout) else "broke off, or made no sense"

@@ -1,0 +1,309 @@
+"""What is told of a request's tries: to the health of its targets, to the record, and to who comes next."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from relay import ask as asking
+from relay.call import Relay, serve
+from relay.call.account import Account
+from relay.call.choice import choose
+from relay.call.setup import Setup
+from relay.counters import MemoryCounters
+from relay.errors import RelayError, UpstreamError
+from relay.exchange import Drained, Header, Request, Take
+from relay.health import Health, Policy
+from relay.journal import Journal, frames
+from relay.keys import Key, Keyring
+from relay.record import Record
+from relay.routing import Alias, Routes, Target
+from relay.upstream.credentials import Credential, Credentials
+from relay.upstream.door import Upstream
+from tests.requests import account, begun
+from tests.sink import KeptSink
+
+BODY = b'{"model":"m","stream":true,"messages":[]}'
+SAID = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
+STOPPED = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+JSON: Header = (b"content-type", b"application/json")
+CUT = UpstreamError("cut")
+
+
+@dataclass
+class Answer:
+    """A Reply of these pieces, which ends by `fault` if there is one."""
+
+    pieces: list[bytes]
+    fault: RelayError | None = None
+    status: int = 200
+    headers: tuple[Header, ...] = ((b"content-type", b"text/event-stream"),)
+    reused: bool = True
+    connect_ms: float | None = None
+    whole: bytes | None = None
+
+    async def pump(self, take: Take, drained: Drained) -> None:
+        for piece in self.pieces:
+            if take(piece, False):
+                await drained()
+        if self.fault is not None:
+            raise self.fault
+        take(b"", True)
+
+    def abort(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass
+class Player:
+    """An engine that plays its answers in turn, and the last one for ever."""
+
+    answers: list[Answer | RelayError]
+    running: int = 0
+    asked: list[bytes] = field(default_factory=list)
+
+    async def open(self, _request: Request, body: bytes | AsyncIterable[bytes], within: float | None = None) -> Answer:
+        assert isinstance(body, bytes)
+        assert within is None or within > 0
+        self.asked.append(body)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, RelayError):
+            raise answer
+        return answer
+
+    def retire(self) -> None:
+        """Nothing is held."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def relay(folder: Path, alias: Alias, upstreams: Mapping[str, Upstream]) -> Relay:
+    setup = Setup(Routes.of([alias]), upstreams)
+    return Relay(setup, Keyring(b"", {}), MemoryCounters(), Journal(folder), Health(Policy(failures=3)))
+
+
+def alone(folder: Path, *answers: Answer | RelayError) -> Relay:
+    """A relay with one target, which answers so."""
+    return relay(folder, Alias("m", ((Target("up", "m"),),)), {"up": Upstream("up", Player([*answers]))})
+
+
+def noted(running: Relay, key: Key | None = None) -> Account:
+    return account(running.journal, begun(), running.setup, key=key)
+
+
+def ask(running: Relay, times: int = 1) -> list[KeptSink]:
+    """So many requests, one after the other."""
+    sinks = [KeptSink() for _ in range(times)]
+    for sink in sinks:
+        asyncio.run(serve(running, noted(running), BODY, sink))
+    return sinks
+
+
+def records(running: Relay) -> list[Record]:
+    return [entry.record for _, entry in frames(running.journal.current)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Answer([SAID], CUT), "upstream_error"),
+        (Answer([SAID]), "incomplete"),
+        (Answer([b'data: {"error":{"message":"no","code":500}}\n\n']), "upstream_error"),
+        (Answer([b'{"id"'], CUT, headers=(JSON,)), "upstream_error"),
+    ],
+    ids=["cut", "unfinished", "an error at once", "JSON cut"],
+)
+def test_answers_that_begin_and_never_end_make_a_target_ill(tmp_path: Path, answer: Answer, outcome: str) -> None:
+    running = alone(tmp_path, answer)
+
+    ask(running, 2)
+    assert not running.health.ill
+    ask(running)
+
+    assert ["up/m"] == [*running.health.ill]
+    assert {outcome} == {record.outcome for record in records(running)}
+    assert running.health.probes("up/m", time.perf_counter() + 100)
+    ask(running)
+    assert "a probe failed" in running.health.ill["up/m"].reason
+
+
+def test_one_that_comes_to_its_end_makes_it_well(tmp_path: Path) -> None:
+    torn, whole = Answer([SAID], CUT), Answer([SAID, STOPPED])
+    running = alone(tmp_path, torn, torn, whole, torn, torn, torn, whole)
+
+    ask(running, 5)
+    assert not running.health.ill
+    ask(running)
+    assert running.health.probes("up/m", time.perf_counter() + 100)
+    ask(running)
+
+    assert not running.health.ill
+
+
+@pytest.mark.parametrize("end", [DONE, STOPPED + DONE])
+def test_how_a_connection_ends_after_all_was_said_is_nothing_to_anyone(tmp_path: Path, end: bytes) -> None:
+    running = alone(tmp_path, Answer([SAID, end], CUT))
+
+    ask(running, 4)
+
+    assert ["ok"] * 4 == [record.outcome for record in records(running)]
+    assert not running.health.ill
+    assert [0] == [vital.failures for vital in running.health.vitals().values()]
+
+
+def pool(*answers: Answer) -> Upstream:
+    """An upstream with two keys."""
+    return Upstream("up", Player([*answers]), Credentials([Credential((), "one"), Credential((), "two")]))
+
+
+def limited(wait_ms: bytes) -> Answer:
+    return Answer([b"{}"], status=429, headers=(JSON, (b"retry-after-ms", wait_ms)))
+
+
+@pytest.mark.parametrize("waits", [(b"300", b"60000"), (b"60000", b"300")])
+def test_a_target_rests_until_the_first_of_its_keys_can_serve(tmp_path: Path, waits: tuple[bytes, bytes]) -> None:
+    upstream = pool(limited(waits[0]), limited(waits[1]), Answer([SAID, STOPPED]))
+    running = relay(tmp_path, Alias("m", ((Target("up", "m"),),)), {"up": upstream})
+
+    (sink,) = ask(running)
+
+    assert 200 == sink.status  # by the key that rested for 0.3 s, after that
+    assert [429, 429, 200] == [each.status for record in records(running) for each in record.tries]
+
+
+async def test_a_wait_for_ones_own_requests_is_no_part_of_the_try(tmp_path: Path) -> None:
+    running = alone(tmp_path, Answer([b'{"id"'], CUT, headers=(JSON,)))
+    running.counters.queue(1, 5.0)
+    key = Key(id="k", name="k", digest=b"", concurrency=1)
+    first = running.counters.admit(key, time.time())
+    asking_now = asyncio.create_task(serve(running, noted(running, key), BODY, KeptSink()))
+    await asyncio.sleep(0.2)
+    first.settle()
+
+    await asking_now
+
+    (record,) = records(running)
+    (only,) = record.tries
+    assert only.total_ms is not None
+    assert only.total_ms < 150
+    assert record.overhead_us > 150_000
+
+
+async def test_nobody_waits_for_his_own_requests_longer_than_a_request_may_take(tmp_path: Path) -> None:
+    running = alone(tmp_path, Answer([SAID, STOPPED]))
+    running.setup = Setup(running.setup.routes, running.setup.upstreams, deadline=0.05)
+    running.counters.queue(1, 60.0)
+    key, sink = Key(id="k", name="k", digest=b"", concurrency=1), KeptSink()
+    running.counters.admit(key, time.time())
+
+    await asyncio.wait_for(serve(running, noted(running, key), BODY, sink), 5)
+
+    assert 429 == sink.status
+
+
+async def test_a_shutdown_in_the_pause_between_two_tries_asks_for_another(tmp_path: Path) -> None:
+    answer = Answer([b"{}"], status=503, headers=(JSON, (b"retry-after-ms", b"9000")))
+    running = relay(
+        tmp_path,
+        Alias("m", ((Target("up", "m"),), (Target("up", "n"),))),
+        {"up": Upstream("up", player := Player([answer]))},
+    )
+    sink = KeptSink()
+    serving = asyncio.create_task(serve(running, noted(running), BODY, sink))
+    for _ in range(10):  # turns of the loop, in which nothing has to be waited for until the pause
+        await asyncio.sleep(0)
+    assert 2 == len(player.asked)
+
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+    assert (503, b"true") == (sink.status, sink.header(b"x-should-retry"))
+    assert ["refused"] == [record.outcome for record in records(running)]
+
+
+@pytest.mark.parametrize(("code", "again"), [(400, b"false"), (404, b"false"), (429, b"true"), (500, b"true")])
+def test_an_error_inside_a_200_says_whether_to_try_again(tmp_path: Path, code: int, again: bytes) -> None:
+    running = alone(tmp_path, Answer([b'data: {"error":{"message":"no","code":%d}}\n\n' % code]))
+
+    (sink,) = ask(running)
+
+    assert (code, again) == (sink.status, sink.header(b"x-should-retry"))
+
+
+TOO_LONG = Answer([b'{"error":{"code":"context_length_exceeded"}}'], status=400, headers=(JSON,))
+
+
+def refused() -> Upstream:
+    """An upstream all of whose keys were refused."""
+    upstream = pool(Answer([SAID, STOPPED]))
+    for _ in range(2):
+        key = upstream.credentials.pick("m", 0.0)
+        assert key is not None
+        upstream.credentials.refuse(key, 401)
+    return upstream
+
+
+def test_of_those_that_stand_by_one_that_cannot_be_asked_is_not(tmp_path: Path) -> None:
+    fine = Player([Answer([SAID, STOPPED])])
+    alias = Alias("m", ((Target("up", "m"),),), context_window=(Target("out", "*"), Target("big", "*")))
+    upstreams = {"up": Upstream("up", Player([TOO_LONG])), "out": refused(), "big": Upstream("big", fine)}
+    running = relay(tmp_path, alias, upstreams)
+
+    (sink,) = ask(running)
+
+    assert (200, 1) == (sink.status, len(fine.asked))
+    (record,) = records(running)
+    assert ("big", "m", 0) == (record.upstream, record.model, sum(each.upstream == "out" for each in record.tries))
+    assert not running.health.ill
+
+
+def test_where_none_that_stands_by_is_switched_on_the_refusal_stands(tmp_path: Path) -> None:
+    alias = Alias("m", ((Target("up", "m"),),), context_window=(Target("off", "big"),))
+    running = relay(tmp_path, alias, {"up": Upstream("up", Player([TOO_LONG]))})
+
+    (sink,) = ask(running)
+
+    assert (400, TOO_LONG.pieces[0]) == (sink.status, sink.body)
+
+
+def test_an_illness_is_nothing_to_who_does_not_ask_there(tmp_path: Path) -> None:
+    running = alone(tmp_path, Answer([SAID, STOPPED]))
+    for _ in range(3):
+        running.health.failed("elsewhere/x", "HTTP 500", time.perf_counter())
+    one = noted(running)
+
+    plan = choose(one, asking.read(one.head, BODY, 1000), running.health)
+
+    assert plan is running.setup.routes.plan("m")
+
+
+def test_what_one_answer_says_of_another_try_is_not_said_of_the_next_answer(tmp_path: Path) -> None:
+    cut = Answer([b'{"error"'], CUT, status=400, headers=(JSON,))
+    alias = Alias("m", ((Target("up", "m"),), (Target("up", "n"),)))
+    running = relay(tmp_path, alias, {"up": Upstream("up", Player([cut, Answer([SAID, STOPPED])]))})
+
+    (sink,) = ask(running)
+
+    (record,) = records(running)
+    assert (200, "ok") == (sink.status, record.outcome)
+    assert record.why is not None
+    assert (None, None) == (record.why.should_retry, record.why.retry_after)
+
+
+def test_who_is_not_paid_sends_on_to_the_next(tmp_path: Path) -> None:
+    unpaid = Answer([b"{}"], status=402, headers=(JSON,))
+    alias = Alias("m", ((Target("up", "m"),), (Target("other", "m"),)))
+    upstreams = {"up": pool(unpaid), "other": Upstream("other", Player([Answer([SAID, STOPPED])]))}
+    running = relay(tmp_path, alias, upstreams)
+
+    (sink,) = ask(running)
+
+    assert 200 == sink.status
+    assert [402, 402, 200] == [each.status for record in records(running) for each in record.tries]
+    assert not running.health.ill

@@ -1,0 +1,52 @@
+"""What the failure tests stand on: a scripted upstream, a proxy that spoils before it, and a real relay process.
+
+Everything passes the proxy unharmed until a test inflicts a fault; each test begins healthy again.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from tests.faults import HEALTHY, FaultProxy
+from tests.process import RelayProcess, Start, configuration, starting
+from tests.upstream import Upstream
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def between(upstream: Upstream) -> Iterator[FaultProxy]:
+    """The proxy of a whole module, for its relays to be configured with."""
+    with FaultProxy(upstream.port) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(between: FaultProxy) -> Iterator[FaultProxy]:
+    yield between
+    between.inflict(HEALTHY)
+
+
+@pytest.fixture(scope="module")
+def start(between: FaultProxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts a relay whose upstream is behind the proxy; keyword arguments are sections of its config.yaml."""
+    with starting(tmp_path_factory, partial(configuration, between.port)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def relay(start: Start) -> RelayProcess:
+    """A relay on defaults; a module that needs other settings has its own fixture of this name."""
+    return start()
+
+
+@pytest.fixture
+def model() -> str:
+    """A model name that no other test uses."""
+    return f"m-{uuid4().hex[:12]}"

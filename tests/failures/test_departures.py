@@ -1,0 +1,94 @@
+"""Clients that leave at any byte: their upstream call ends within a second, and neither a place nor a record is lost.
+
+That each phase notices, and how soon, is in tests/live/test_disconnect.py.
+"""
+
+import random
+import time
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from tests.client import Client, chat, request
+from tests.faults import FaultProxy
+from tests.process import KEY, RelayProcess, Start
+from tests.upstream import DONE, END, Never, Pause, Step, Upstream, drip, event, opening, piece, response
+from tests.waiting import until
+
+TIMES = 200
+SOON = 1.0  # seconds
+EVENT = event({"choices": [{"index": 0, "delta": {"content": "some words"}}]})
+FINISH = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+FINE = response({"choices": []})
+SCRIPTS: dict[str, tuple[Step, ...]] = {
+    "silent": (Never(),),
+    "silent in the stream": (opening(), piece(EVENT), Never()),
+    "streams": (opening(), *drip(EVENT, every=0.002, times=30), piece(FINISH + DONE), END),
+    "no stream": (Pause(0.02), response({"choices": [{"message": {"content": "x" * 5000}}]})),
+}
+
+
+@pytest.fixture(scope="module")
+def relay(start: Start, between: FaultProxy) -> RelayProcess:
+    """Two connections are all it may have: a place that is not given back is missed at once."""
+    return start(upstreams={"script": {"base_url": f"http://127.0.0.1:{between.port}/v1", "max_connections": 2}})
+
+
+def test_departures_at_random_bytes(relay: RelayProcess, proxy: FaultProxy, upstream: Upstream) -> None:
+    seed = random.randrange(2**32)  # noqa: S311 - a schedule, no secret
+    print(f"the seed of the departures is {seed}")  # noqa: T201  # shown when the test fails
+    luck = random.Random(seed)  # noqa: S311
+    prefix = uuid4().hex[:8]
+    for number in range(TIMES):
+        model = f"{prefix}-{number}"
+        script = luck.choice(list(SCRIPTS))
+        upstream.play(model, *SCRIPTS[script])
+        sent = request(chat(model, stream=script != "no stream"), key=KEY)
+        with relay.connect() as client:
+            client.send(sent)
+            assert until(partial(upstream.requests, model))
+            read(client, 0 if script == "silent" else luck.randint(0, 1500))
+            gone = time.monotonic()
+            luck.choice([client.leave, client.reset])()
+        call = upstream.requests(model)[0].connection
+        if "silent" in script:
+            assert until(partial(upstream.left.get, call), within=5), number
+            assert upstream.left[call] - gone < SOON, number
+
+    began = time.monotonic()
+    upstream.play(f"{prefix}-fine", FINE)
+    assert [200] * 20 == [relay.ask(chat(f"{prefix}-fine")).status for _ in range(20)]
+    assert time.monotonic() - began < SOON + 1
+    assert proxy.open <= 2
+    rows = [row for row in relay.log() if row["alias"].startswith(prefix)]
+    assert TIMES + 20 == len(rows) == len({row["id"] for row in rows})
+    assert {f"{prefix}-{number}" for number in range(TIMES)} == {row["alias"] for row in rows} - {f"{prefix}-fine"}
+    assert {row["outcome"] for row in rows} <= {"ok", "client_disconnect"}
+
+
+def read(client: Client, size: int) -> None:
+    """That many bytes of the answer, or all that there are for a while."""
+    client.socket.settimeout(0.05)
+    try:
+        while size > 0 and (data := client.socket.recv(size)):
+            size -= len(data)
+    except TimeoutError:
+        return
+
+
+def test_a_departure_ends_the_call_whatever_the_way(
+    relay: RelayProcess, proxy: FaultProxy, upstream: Upstream, model: str
+) -> None:
+    """While the request is still on its way through a slow network there is nobody to tell but that network."""
+    upstream.play(model, Never())
+    for _ in range(4):
+        with relay.connect() as client:
+            client.send(request(chat(model), key=KEY))
+            assert until(lambda: proxy.open > 0)
+            gone = time.monotonic()
+            client.leave()
+
+        assert until(lambda: proxy.open == 0, within=5)
+        assert time.monotonic() - gone < SOON
+    assert {"client_disconnect"} == {row["outcome"] for row in relay.records(model, 4)}
