@@ -153,7 +153,7 @@ class HttpxReply:
         self.connect_ms = progress.connect_ms
         self.whole = None
         self._response: httpx.Response | None = response
-        self._course = progress
+        self._progress = progress
         self._tasks = tasks
 
     async def pump(self, take: Take, drained: Drained) -> None:
@@ -176,9 +176,9 @@ class HttpxReply:
     async def _pumped(self, response: httpx.Response, take: Take, drained: Drained) -> None:
         # Not aiter_raw: at its end it gives the connection back before anyone can look at what else came on it.
         pieces = aiter(response.stream)  # type: ignore[arg-type]  # an AsyncClient's stream is an asynchronous one
-        clock, pace = self._tasks.clock, self._course.pace(self._tasks.clock())
+        clock, pace = self._tasks.clock, self._progress.pace(self._tasks.clock())
         while (piece := await self._next(pieces)) is not None:
-            if late := pace.late(self._course.name, clock()):
+            if late := pace.late(self._progress.name, clock()):
                 raise UpstreamTimeout(late)
             pace.volume += len(piece)
             if piece and take(piece, False):
@@ -190,8 +190,8 @@ class HttpxReply:
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
         """The next piece; None after the last."""
-        with wall(self._course):
-            async with asyncio.timeout_at(self._course.idle()):
+        with wall(self._progress):
+            async with asyncio.timeout_at(self._progress.idle()):
                 return await anext(pieces, None)
 
 

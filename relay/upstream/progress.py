@@ -97,36 +97,36 @@ class Progress:
 
 
 @contextlib.contextmanager
-def wall(course: Progress) -> Iterator[None]:
+def wall(progress: Progress) -> Iterator[None]:
     """No exception of httpx, or of what is below it, passes."""
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as fault:
-        told = _told(fault, course)
-        told.sent = told.sent and not course.connecting
+        told = _told(fault, progress)
+        told.sent = told.sent and not progress.connecting
         raise told from fault
     except AttributeError as fault:
         # anyio looks at the socket of a new connection, and has none where that was lost just then.
-        if not course.connecting:
+        if not progress.connecting:
             raise
-        told = UpstreamError(f"Upstream {course.name!r} closed the connection before it answered.")
+        told = UpstreamError(f"Upstream {progress.name!r} closed the connection before it answered.")
         told.sent = False
         raise told from fault
 
 
-def _told(fault: Exception, course: Progress) -> RelayError:
-    name = course.name
+def _told(fault: Exception, progress: Progress) -> RelayError:
+    name = progress.name
     match fault:
         case httpx.PoolTimeout():
             return Overloaded(f"All connections to upstream {name!r} are busy.", retry_after=1)
         case httpx.TimeoutException() | TimeoutError():
-            return UpstreamTimeout(course.late)
-    return UpstreamError(_broken(fault, course))
+            return UpstreamTimeout(progress.late)
+    return UpstreamError(_broken(fault, progress))
 
 
-def _broken(fault: Exception, course: Progress) -> str:
-    name = course.name
-    where = "before it answered" if course.response is None else "in the middle of its answer"
+def _broken(fault: Exception, progress: Progress) -> str:
+    name = progress.name
+    where = "before it answered" if progress.response is None else "in the middle of its answer"
     match fault:
         case httpx.ProxyError():
             return f"The proxy of upstream {name!r} refused CONNECT with status {str(fault)[:3]}."
