@@ -94,7 +94,7 @@ FAILURES: dict[str, tuple[type[openai.APIStatusError], int, str]] = {
     ),  # the relay's own key was refused: no business of the caller
     "mock-429": (openai.RateLimitError, 429, "true"),
     "mock-500": (openai.InternalServerError, 500, "true"),
-    "mock-503": (openai.InternalServerError, 503, "true"),
+    "mock-503": (openai.InternalServerError, 503, "false"),  # the relay has tried it again itself
 }
 
 
