@@ -13,7 +13,7 @@ from relay.routing import Plan, Target
 from relay.verdict import Verdict
 
 PAUSE = 0.25  # seconds before the same target is asked once more, doubled each time
-WAIT_MAX = 10.0  # seconds that the relay waits by itself; a longer wait is told the caller, who may have better to do
+WAIT_MAX = 2.0  # seconds that the relay waits by itself; a longer wait is told the caller, who may have better to do
 
 
 class Step(NamedTuple):

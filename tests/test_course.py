@@ -29,14 +29,14 @@ def waits(seconds: float) -> Verdict:
         ((A,), [NOTHING], [None]),
         ((A,), [ONWARD], [None]),
         ((A,), [AGAIN, AGAIN], [Step(A, PAUSE, True), None]),
-        ((A,), [waits(3), AGAIN], [Step(A, 3, True), None]),
+        ((A,), [waits(1.5), AGAIN], [Step(A, 1.5, True), None]),
         ((A,), [waits(WAIT_MAX + 1)], [None]),
         ((A, B), [ONWARD, ONWARD], [Step(B), None]),
         ((A, B), [NOTHING], [None]),
         ((A, B), [ONWARD, NOTHING], [Step(B), None]),
         ((A, B), [AGAIN, ONWARD, AGAIN], [Step(B), Step(A, PAUSE, True), None]),
         ((A, B), [AGAIN, AGAIN, AGAIN, AGAIN], [Step(B), Step(A, PAUSE, True), Step(B, PAUSE, True), None]),
-        ((A, B), [waits(5), waits(2), ONWARD], [Step(B), Step(B, 2, True), Step(A, 5, True)]),
+        ((A, B), [waits(2), waits(1), ONWARD], [Step(B), Step(B, 1, True), Step(A, 2, True)]),
         ((A, B, C), [AGAIN, NOTHING], [Step(B), None]),
     ],
 )
@@ -59,7 +59,7 @@ def test_how_often_is_the_configurations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "seconds", "expected"), [(ONWARD, 0, None), (AGAIN, 0.1, None), (waits(5), 5, None)]
+    ("verdict", "seconds", "expected"), [(ONWARD, 0, None), (AGAIN, 0.1, None), (waits(2), 2, None)]
 )
 def test_nothing_is_begun_that_the_caller_would_not_wait_for(
     verdict: Verdict, seconds: float, expected: Step | None
@@ -69,9 +69,9 @@ def test_nothing_is_begun_that_the_caller_would_not_wait_for(
 
 def test_a_time_that_was_spent_waiting_is_not_waited_for_again() -> None:
     way = course(A, B)
-    assert Step(B) == way.after(A, waits(5), NOW)
+    assert Step(B) == way.after(A, waits(2), NOW)
 
-    assert Step(A, 2, True) == way.after(B, ONWARD, NOW + 3)
+    assert Step(A, 0.5, True) == way.after(B, ONWARD, NOW + 1.5)
 
 
 def test_other_targets_for_what_these_refuse() -> None:

@@ -207,7 +207,7 @@ async def test_nobody_waits_for_his_own_requests_longer_than_a_request_may_take(
 
 
 async def test_a_shutdown_in_the_pause_between_two_tries_asks_for_another(tmp_path: Path) -> None:
-    answer = Answer([b"{}"], status=503, headers=(JSON, (b"retry-after-ms", b"9000")))
+    answer = Answer([b"{}"], status=503, headers=(JSON, (b"retry-after-ms", b"1900")))
     running = relay(
         tmp_path,
         Alias("m", ((Target("up", "m"),), (Target("up", "n"),))),
