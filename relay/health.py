@@ -162,7 +162,8 @@ class Health:
 
     def rests(self, name: str, reason: str, seconds: float, now: float) -> None:
         """It asked to be left alone for so long, which is no failure; then it may be probed."""
-        self._pulses.get(name) or self._begin(name)
+        if name not in self._pulses:
+            self._begin(name)
         self._swap(name, Illness(reason, now + seconds, False, self.policy.cooldown))
 
     def probes(self, name: str, now: float) -> bool:

@@ -18,10 +18,9 @@ def choose(account: Account, ask: Ask, health: Health) -> Plan:
     routes, key = account.setup.routes, account.key
     model = ask.model or asking.default(routes.default_model)
     plan = routes.plan(model, key.models if key else None)
-    if plan.fixed and not health.ill:
+    # Nothing ends the illness of a target that nobody asks any more: the plans of others need not care.
+    if plan.fixed and not (health.ill and any(target.name in health.ill for target in plan.targets)):
         return plan
-    if plan.fixed and not any(target.name in health.ill for target in plan.targets):
-        return plan  # nothing ends the illness of one that nobody asks any more: the others need not care
     return routing.plan(plan.alias, model, circumstances(account, ask, plan.targets, health, plan.alias.strategy))
 
 

@@ -17,7 +17,7 @@ from relay.call.choice import circumstances
 from relay.course import Course, Step
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamOff, UpstreamRefusal, UpstreamTimeout
 from relay.health import Health
-from relay.routing import Plan, Target, fallback, filled
+from relay.routing import Target, fallback, filled
 from relay.upstream import door
 from relay.upstream.door import Opened
 from relay.verdict import Verdict, objection, of_fault, of_status, wait_of
@@ -37,7 +37,6 @@ class Tries(msgspec.Struct, eq=False):
     account: Account
     asked: Ask
     health: Health
-    plan: Plan
     target: Target
     begun: float
     until: float
@@ -59,7 +58,7 @@ class Tries(msgspec.Struct, eq=False):
         upstream = account.setup.upstreams.get(target.upstream)
         if upstream is None:
             raise UpstreamOff(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
-        return door.ask(upstream, target, self.plan.alias, account.head, self.asked, account.tries, self.until)
+        return door.ask(upstream, target, account.plan.alias, account.head, self.asked, account.tries, self.until)
 
     def answered(self, opened: Opened) -> Step | None:
         """What comes next where another may do better than this answer; None for an answer that goes to the caller."""
@@ -141,16 +140,14 @@ class Tries(msgspec.Struct, eq=False):
         why = objection(body)
         if why is None:
             return None
-        alias, account = self.plan.alias, self.account
-        targets = filled(alias.context_window if why == "context_window" else alias.content_policy, self.plan.asked)
-        found = fallback(
-            alias, targets, self.plan.asked, circumstances(account, self.asked, targets, self.health, "order")
-        )
+        account, alias, model = self.account, self.account.plan.alias, self.account.plan.asked
+        targets = filled(alias.context_window if why == "context_window" else alias.content_policy, model)
+        found = fallback(alias, targets, model, circumstances(account, self.asked, targets, self.health, "order"))
         return self._course().instead(found.targets, now)
 
     def _course(self) -> Course:
         if self.course is None:
-            self.course = Course(self.plan, self.account.setup.retries, self.until)
+            self.course = Course(self.account.plan, self.account.setup.retries, self.until)
         return self.course
 
 

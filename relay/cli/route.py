@@ -143,10 +143,7 @@ def _share(planned: Plan, target: Target) -> float | None:
         return None
     left = {each.name for each in planned.targets}
     for tier in planned.alias.tiers:
-        weights = {
-            f"{each.upstream}/{planned.asked if each.model == '*' else each.model}": each.weight for each in tier
-        }
-        weights = {name: weight for name, weight in weights.items() if name in left}
+        weights = {each.name: each.weight for each in filled(tier, planned.asked) if each.name in left}
         if target.name in weights and len(tier) > 1:
             return target.weight / sum(weights.values())
     return None

@@ -23,8 +23,8 @@ from relay.upstream.progress import Progress, wall
 from relay.wire import Origin
 from relay.wire.origin import trust
 from relay.wire.patience import Deadline
+from relay.wire.pool import AGE_MAX, IDLE_MAX
 
-_IDLE_MAX, _AGE_MAX = 4.0, 60.0  # seconds a connection is kept unused, and used at all, as in relay.wire
 _SWITCHING = 101
 _PROXY_REFUSES = 407
 # From a response to the parser of its connection: there is no public way to see what came after an answer.
@@ -72,7 +72,7 @@ class HttpxEngine:
             trust_env=False,
             http2=find_spec("h2") is not None,
             # The engine counts for itself: httpcore loses a place when who waits for one is cancelled.
-            limits=httpx.Limits(keepalive_expiry=_IDLE_MAX),
+            limits=httpx.Limits(keepalive_expiry=IDLE_MAX),
         )
         client = httpx.AsyncClient(transport=transport, trust_env=False)
         return cls(spec.name, spec.base_url, spec.timeouts, client, line, max_connections=spec.max_connections)
@@ -283,7 +283,7 @@ class _Tasks:
         stream = response.extensions.get("network_stream")
         if stream is None or response.http_version != "HTTP/1.1":
             return False
-        return self.clock() - self._born.setdefault(stream, self.clock()) >= _AGE_MAX
+        return self.clock() - self._born.setdefault(stream, self.clock()) >= AGE_MAX
 
     def retire(self) -> None:
         """Close what is idle, now and after each answer."""

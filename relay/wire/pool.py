@@ -18,8 +18,8 @@ from relay.wire.connection import Connection
 from relay.wire.origin import Addresses, Origin, connect, trust, unreached
 from relay.wire.patience import Deadline
 
-_IDLE_MAX = 4.0  # seconds a connection is kept unused: below what servers allow (5 s is common), so few go stale
-_AGE_MAX = 60.0  # seconds a connection is used: a changed address of the upstream is found within that time
+IDLE_MAX = 4.0  # seconds a connection is kept unused: below what servers allow (5 s is common), so few go stale
+AGE_MAX = 60.0  # seconds a connection is used: a changed address of the upstream is found within that time
 _SWEEPS_PER_TIMEOUT = 10
 _SWEEP_MIN, _SWEEP_MAX = 0.02, 1.0  # seconds between two sweeps
 
@@ -113,7 +113,7 @@ class Wire:
         """The connection that was idle for the shortest time, if it is fresh enough."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed and monotonic() - connection.idle_since < _IDLE_MAX:
+            if not connection.closed and monotonic() - connection.idle_since < IDLE_MAX:
                 connection.reused = True
                 return connection
             connection.close()
@@ -262,12 +262,12 @@ class Wire:
         `now` is in seconds of the monotonic clock.
         """
         for connection in list(self._all):
-            old = now - connection.born >= _AGE_MAX
+            old = now - connection.born >= AGE_MAX
             if old:
                 connection.spend()
             if connection.busy:
                 connection.expire(now, self._timeouts)
-            elif (old or now - connection.idle_since >= _IDLE_MAX) and connection in self._idle:
+            elif (old or now - connection.idle_since >= IDLE_MAX) and connection in self._idle:
                 connection.close()
 
 

@@ -5,12 +5,11 @@ Everything passes the proxy unharmed until a test inflicts a fault; each test be
 
 from collections.abc import Iterator
 from functools import partial
-from uuid import uuid4
 
 import pytest
 
 from tests.faults import HEALTHY, FaultProxy
-from tests.process import RelayProcess, Start, configuration, starting
+from tests.process import Start, configuration, starting
 from tests.upstream import Upstream
 
 
@@ -38,15 +37,3 @@ def start(between: FaultProxy, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Starts a relay whose upstream is behind the proxy; keyword arguments are sections of its config.yaml."""
     with starting(tmp_path_factory, partial(configuration, between.port)) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def relay(start: Start) -> RelayProcess:
-    """A relay on defaults; a module that needs other settings has its own fixture of this name."""
-    return start()
-
-
-@pytest.fixture
-def model() -> str:
-    """A model name that no other test uses."""
-    return f"m-{uuid4().hex[:12]}"

@@ -6,11 +6,10 @@ application behind stock uvicorn. The mark of a test counts before that of its m
 
 from collections.abc import Iterator
 from functools import partial
-from uuid import uuid4
 
 import pytest
 
-from tests.process import Face, RelayProcess, Start, configuration, starting
+from tests.process import Face, Start, configuration, starting
 from tests.upstream import Upstream
 
 
@@ -43,15 +42,3 @@ def start(upstream: Upstream, face: Face, tmp_path_factory: pytest.TempPathFacto
     """Starts a relay with the scripted upstream; keyword arguments are sections of its config.yaml."""
     with starting(tmp_path_factory, partial(configuration, upstream.port), face) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def relay(start: Start) -> RelayProcess:
-    """A relay on defaults; a module that needs other settings has its own fixture of this name."""
-    return start()
-
-
-@pytest.fixture
-def model() -> str:
-    """A model name that no other test uses."""
-    return f"m-{uuid4().hex[:12]}"
