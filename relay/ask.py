@@ -151,7 +151,7 @@ def new_id(at: int) -> str:
 
     The time has 13 digits from 1978 to 2112.
     """
-    return "req_" + hex(at << 36 | random.getrandbits(36))[2:]  # noqa: FURB116  # faster than to format
+    return "req_" + (at << 36 | random.getrandbits(36)).to_bytes(11).hex()
 
 
 def less(keep: Keep, wish: str) -> Keep:

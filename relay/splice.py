@@ -24,7 +24,8 @@ _MODEL = b'"model"'
 _BACKSLASH = ord("\\")
 _LONG = 4096  # bytes; from here on a body is gone through field by field
 _ONCE = 2  # pieces around a text that stands once
-_CLOSE = frozenset({b':"', b":t", b":f"})  # how a string, or a truth, stands close behind its colon
+_COLONS = {b':"': 1, b":t": 1, b":f": 1, b": ": 2}  # bytes before a string, or a truth: close behind, or one space off
+_SPACES = frozenset(b" \t\r\n")
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 # A letter, digit or underscore of ASCII written as an escape: no encoder does so, and a key could hide behind it.
 _ESCAPED_LETTER = re.compile(rb"\\u00(?:3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
@@ -117,8 +118,9 @@ def _value(body: bytes, fields: Fields, name: str) -> int:
         return -1
     before, behind = around
     begin = len(before) + len(key)
-    if behind[:2] in _CLOSE:
-        return begin + 1
+    gap = _COLONS.get(behind[:2])
+    if gap is not None and behind[gap] not in _SPACES:
+        return begin + gap
     colon = _COLON.match(behind)
     return begin + colon.end() if colon else -1
 

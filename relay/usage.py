@@ -14,9 +14,7 @@ from relay import sse
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 _READ_WHOLE = 1 << 20  # bytes; of a larger body (embeddings, images) only the end is searched
 _NAME = b'"usage"'
-_NEAR = 2048  # bytes of the end, where nearly all usage stands
-_BRACE = ord("{")
-_OBJECT = re.compile(rb"\{([^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+)\}")
+_OBJECT = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+(\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\})")
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -78,6 +76,7 @@ class _Event(msgspec.Struct):
 
 
 _decode_said = msgspec.json.Decoder(_Said).decode
+_inner = msgspec.json.Decoder(_Inner)
 _whole = msgspec.json.Decoder(_Whole)
 _WORDS = b'"content":"'
 _QUOTE, _LINE_END = b'"\n'
@@ -97,18 +96,21 @@ def of_tail(body: bytes) -> Usage | None:
 
     Within a string of JSON its name could not stand between bare quotes.
     """
-    _, name, rest = body[-_NEAR:].rpartition(_NAME)
-    if not name:
-        rest = body.rpartition(_NAME)[2]
-    inner, brace, _ = rest.partition(b"}")
-    colon, _, fields = inner.partition(b"{")
-    if not brace or (colon != b":" and colon.strip() != b":"):
+    at = body.rfind(_NAME)
+    if at < 0:
         return None
-    if _BRACE in fields:  # its details hold braces of their own
-        found = _OBJECT.match(rest, len(colon))
-        fields = found[1] if found else b""
     try:
-        return _decode_said(b"{" + fields + b"}").usage()
+        said = _inner.decode(b"{" + body[at:]).usage  # as it is where usage is the answer's own field
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = _deeper(body, at + len(_NAME))
+    return said.usage() if said else None
+
+
+def _deeper(body: bytes, at: int) -> _Said | None:
+    """The object behind the name that ends at `at`, wherever it stands."""
+    found = _OBJECT.match(body, at)
+    try:
+        return _decode_said(found[1]) if found else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
