@@ -20,8 +20,9 @@ from relay.health import Health
 from relay.inbound import asgi
 from relay.inbound.asgi import Receive, Scope, Send
 from relay.inbound.watch import Watch
-from relay.journal import Journal, beside
+from relay.journal import Blotter, Journal, beside
 from relay.keys import Key, Keyring
+from relay.outbox import Outbox
 from relay.pages import pages
 from relay.reload import Amend, Reload, Version
 from relay.store import Store, StoreFault
@@ -94,7 +95,9 @@ class App:
         self._loop = asyncio.get_running_loop()
         self._reload.start(self._take_over)
         self._look_around()
-        return {"relay": self._running(), "watch": self._watch}
+        outbox = Outbox()
+        blotter = Blotter(self._running().journal, outbox)
+        return {"relay": self._running(), "watch": self._watch, "blotter": blotter, "outbox": outbox}
 
     def reload(self) -> None:
         """Read the configuration's file now, changed or not. A signal's handler may call it."""

@@ -1,7 +1,7 @@
 """Journal: what finished requests leave behind, in append-only files, before their last byte goes out. Knows no store.
 
 It is the only hand-off from the request path to the store: whoever writes the store reads these files, after a crash as
-on any other day. One frame is one write(2) and survives the death of the process, though not of the machine.
+on any other day. Every write is one write(2), and survives the death of the process, though not of the machine.
 
     frame    crc32 · three lengths · record (JSON) · request body · response body
     segment  NAME.journal, at most a little over SEGMENT bytes; the process that writes to it holds an flock on it
@@ -12,11 +12,13 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from zlib import crc32
 
 from relay.errors import SetupFault
+from relay.outbox import Outbox
 from relay.record import BODY_KEPT, Batch, Entry, Record, read, written
 
 SEGMENT = 16 << 20  # bytes, after which the next segment is begun
@@ -28,10 +30,13 @@ _HEAD = struct.Struct("<II8s")  # the last two lengths are looked at as one, sin
 _BODIES = struct.Struct("<II")
 _NONE = 0xFFFFFFFF  # the length of a body that is not kept
 _NO_BODIES = _BODIES.pack(_NONE, _NONE)
+_TOGETHER = 32  # records that wait for the end of a turn, at most
+
+Frame = tuple[bytes, ...]  # in parts: what is checked, and the bodies if there are any
 
 
 class Journal:
-    """The segment that this process writes to. `append` is for one thread; `lost`, `alarm` and `signal` are for all."""
+    """The segment that this process writes to. Writing is for one thread; `lost`, `alarm` and `signal` are for all."""
 
     def __init__(self, folder: Path) -> None:
         """Begin a segment in `folder`, which is made when missing. Raises SetupFault."""
@@ -48,27 +53,19 @@ class Journal:
 
     def append(self, record: Record, request: bytes | None = None, response: bytes | None = None) -> None:
         """Write one frame. Never raises: what cannot be written is counted in `lost`, and `alarm` says why."""
-        line = written(record)
-        try:
-            if request is None and response is None:
-                checked = _LENGTHS.pack(len(line), _NONE, _NONE) + line
-                frame = _CRC.pack(crc32(checked)) + checked
-                size, done = len(frame), os.write(self._file, frame)
-            else:
-                size, done = self._write(line, request, response)
-        except OSError as fault:
-            self._failed(fault.strerror)
+        self.write([framed(record, request, response)])
+
+    def write(self, together: Sequence[Frame]) -> None:
+        """Write frames, all of them at once; where that fails, each by itself, so that no more than must be is lost."""
+        fault = self._write(together)
+        if fault is None:
             return
-        if done != size:
-            self._failed("the disk is full")
-            return
-        self._size += size
-        if self._size >= SEGMENT:
-            self._rotate()
-        elif self.alarm is not None:
-            self.alarm = None
-        if not self.signal.is_set():
-            self.signal.set()
+        if len(together) > 1:
+            for frame in together:
+                self.write([frame])
+        else:
+            self.lost += 1
+            self.alarm = f"journal {self.folder}: {fault}; {self.lost} records lost so far"
 
     def close(self) -> None:
         """Let go of the segment, so that any reader may finish and remove it. Nothing happens the second time."""
@@ -76,18 +73,28 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def _write(self, record: bytes, request: bytes | None, response: bytes | None) -> tuple[int, int]:
-        """The size of the frame of a record with bodies, and how much of it was written."""
-        sent, got = _kept(request), _kept(response)
-        lengths = len(record), _NONE if request is None else len(sent), _NONE if response is None else len(got)
-        checked = _LENGTHS.pack(*lengths) + record
-        parts = (_CRC.pack(crc32(checked)), checked, sent, got)
-        return sum(map(len, parts)), os.writev(self._file, parts)
+    def _write(self, together: Sequence[Frame]) -> str | None:
+        """What went wrong, None when all was written: the segment is then as it was before."""
+        parts = list(chain.from_iterable(together))
+        size = sum(map(len, parts))
+        try:
+            fault = None if os.writev(self._file, parts) == size else "the disk is full"
+        except OSError as error:
+            fault = error.strerror or "it cannot be written"
+        if fault is not None:
+            self._undo()
+            return fault
+        self._size += size
+        if self._size >= SEGMENT:
+            self._rotate()
+        elif self.alarm is not None:
+            self.alarm = None
+        if not self.signal.is_set():
+            self.signal.set()
+        return None
 
-    def _failed(self, reason: str | None) -> None:
-        """Take a half written frame back, since nothing behind it could be read; the next append tries again."""
-        self.lost += 1
-        self.alarm = f"journal {self.folder}: {reason}; {self.lost} records lost so far"
+    def _undo(self) -> None:
+        """Take half written frames back, since nothing behind them could be read."""
         try:
             os.ftruncate(self._file, self._size)
         except OSError:
@@ -101,6 +108,47 @@ class Journal:
             return
         self.close()
         self.current, self._file, self._size = current, file, 0
+
+
+class Blotter:
+    """Takes down what ends within one turn of the event loop, to be written to the journal at once.
+
+    Whoever sends something first has it written: nothing is delivered that is not in the journal.
+    """
+
+    def __init__(self, journal: Journal, outbox: Outbox) -> None:
+        """`outbox` is what is sent over. From now on it has everything written before it sends."""
+        self._journal = journal
+        self._taken: list[tuple[Record, bytes | None, bytes | None]] = []
+        self._outbox = outbox
+        outbox.before = self.write
+
+    def append(self, record: Record, request: bytes | None = None, response: bytes | None = None) -> None:
+        """Take it down, to be written at the end of this turn at the latest. Never raises."""
+        taken = self._taken
+        if not taken:
+            self._outbox.soon()
+        taken.append((record, request, response))
+        if len(taken) == _TOGETHER:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was taken down."""
+        if self._taken:
+            taken, self._taken = self._taken, []
+            self._journal.write([framed(*entry) for entry in taken])  # one after the other, which takes half as long
+
+
+def framed(record: Record, request: bytes | None, response: bytes | None) -> Frame:
+    """One record and its bodies as they are written."""
+    line = written(record)
+    if request is None and response is None:
+        checked = _LENGTHS.pack(len(line), _NONE, _NONE) + line
+        return (_CRC.pack(crc32(checked)) + checked,)
+    sent, got = _kept(request), _kept(response)
+    lengths = len(line), _NONE if request is None else len(sent), _NONE if response is None else len(got)
+    checked = _LENGTHS.pack(*lengths) + line
+    return _CRC.pack(crc32(checked)) + checked, sent, got
 
 
 def batches(path: Path, offset: int = 0) -> Iterator[Batch]:

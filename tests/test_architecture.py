@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    {"errors", "sse", "exchange", "endpoints", "repeat", "story", "line"},
+    {"errors", "sse", "exchange", "endpoints", "repeat", "story", "line", "outbox"},
     {"splice", "usage", "routing", "limits", "wire", "record", "verdict"},
     {"pricing", "keys", "redaction", "health", "course"},
     {"config", "counters", "journal", "ask"},

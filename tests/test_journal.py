@@ -1,5 +1,6 @@
 """The journal: what is appended is read again, whole frames only, whatever happens to the process or the disk."""
 
+import asyncio
 import os
 import resource
 import struct
@@ -17,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import SetupFault
-from relay.journal import SEGMENT, Journal, beside, claim, frames, segments
+from relay.journal import SEGMENT, Blotter, Journal, beside, claim, framed, frames, segments
+from relay.outbox import Outbox
 from relay.record import BODY_KEPT, Entry, storable
 from tests.records import record
 
@@ -168,6 +170,49 @@ def test_a_full_disk_loses_what_does_not_fit_and_nothing_else(tmp_path: Path) ->
 
     assert ["before", "after"] == [entry.record.client for entry in read(tmp_path)]
     assert (2, None) == (journal.lost, journal.alarm)
+
+
+def test_of_what_is_written_together_only_what_does_not_fit_is_lost(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    entries = [(record("small"), None, None), (record("large"), bytes(5000), None), (record("last"), None, None)]
+
+    with full_disk(2000):
+        journal.write([framed(*entry) for entry in entries])
+
+    assert ["small", "last"] == [entry.record.client for entry in read(tmp_path)]
+    assert 1 == journal.lost
+
+
+async def test_what_ends_in_one_turn_is_written_at_its_end(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    blotter = Blotter(journal, Outbox())
+
+    blotter.append(record("a"), b"request", b"response")
+    blotter.append(record("b"))
+    assert [] == read(tmp_path)
+    await asyncio.sleep(0)
+
+    assert [Entry(record("a"), b"request", b"response"), Entry(record("b"))] == read(tmp_path)
+    assert journal.signal.is_set()
+
+
+async def test_it_is_written_before_anything_is_sent(tmp_path: Path) -> None:
+    outbox = Outbox()
+    blotter = Blotter(Journal(tmp_path), outbox)
+
+    blotter.append(record("a"))
+    outbox.send()
+
+    assert ["a"] == [entry.record.client for entry in read(tmp_path)]
+
+
+async def test_many_records_do_not_wait_for_the_end_of_a_turn(tmp_path: Path) -> None:
+    blotter = Blotter(Journal(tmp_path), Outbox())
+
+    for index in range(40):
+        blotter.append(record(str(index)))
+
+    assert 32 == len(read(tmp_path))
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from relay.call.setup import Setup
 from relay.counters import FREE, Lease
 from relay.edits import Edited
 from relay.exchange import Lines, lines
-from relay.journal import Journal
+from relay.journal import Blotter, Journal
 from relay.keys import Key
 from relay.record import BODY_KEPT, UNTOLD, Keep, Outcome, Record, Try, Why
 from relay.routing import Alias, Plan, Target
@@ -43,7 +43,7 @@ class Account:
         "ready_at", "repeated", "response", "setup", "status", "target", "tries", "usage",
     )  # fmt: skip
 
-    def __init__(self, head: Head, setup: Setup, journal: Journal) -> None:
+    def __init__(self, head: Head, setup: Setup, journal: Journal | Blotter) -> None:
         self.at = at = time.time_ns() // 1000
         self.began = time.perf_counter_ns()
         self.id = new_id(at)
@@ -142,8 +142,8 @@ class Account:
             outcome,
             redaction.scrub(error) if error else None,
             # milliseconds to the microsecond, by division: round() costs as much as all of the record's encoding
-            (first - began) // 1000 / 1000 if first else None,
-            (now - began) // 1000 / 1000,
+            (first - began) // 1000 / 1e3 if first else None,
+            (now - began) // 1000 / 1e3,
             waited // 1000,
             used.input,
             used.output,

@@ -20,6 +20,8 @@ from relay.errors import BadRequest, HeadTooLarge, InternalError, RelayError
 from relay.inbound import guard
 from relay.inbound.turn import Turn, error_answer
 from relay.inbound.watch import Watch
+from relay.journal import Blotter
+from relay.outbox import Outbox, Outgoing
 from relay.repeat import Repeat
 
 _LINGER = 2.0  # seconds in which a refused client may finish sending and read why
@@ -35,7 +37,7 @@ def usable() -> bool:
 
 
 class RelayProtocol(HttpToolsProtocol):
-    """One client's connection. `app_state` brings the Relay and the Watch that the lifespan made."""
+    """One client's connection. `app_state` brings what the lifespan made, for all of them."""
 
     cycle: Any  # the request in progress: a Turn, or uvicorn's own for what entered ASGI
 
@@ -49,6 +51,8 @@ class RelayProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._relay: call.Relay = app_state["relay"]
         self._watch: Watch = app_state["watch"]
+        self._outbox: Outbox = app_state["outbox"]
+        self._blotter: Blotter = app_state["blotter"]
         self._repeat: Repeat[Head] = Repeat()  # what the next request probably begins with
         self._whole: bytes | None = None  # the body of the relayed request that has just been read
         self._peer = ""
@@ -61,10 +65,12 @@ class RelayProtocol(HttpToolsProtocol):
     # --- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        transport = Outgoing(transport, self._outbox)
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else ""
         self._turn = Turn(
             self._relay,
+            self._blotter,
             transport,
             loop=self.loop,
             flow=self.flow,

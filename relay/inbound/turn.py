@@ -20,6 +20,7 @@ from relay.call.sink import BODILESS, LOOKS, PING
 from relay.errors import RelayError
 from relay.exchange import Header, Lines, lines
 from relay.inbound import guard
+from relay.journal import Blotter
 from relay.story import Story
 
 log = logging.getLogger("relay")
@@ -41,13 +42,14 @@ class Turn:
     message_event = Unheard()
 
     __slots__ = (
-        "_account", "_body", "_chunks", "_defaults", "_flow", "_head", "_loop", "_on_response", "_relay", "_said",
-        "_state", "_story", "_transport", "disconnected", "keep_alive", "response_complete", "size",
+        "_account", "_body", "_chunks", "_defaults", "_flow", "_head", "_journal", "_loop", "_on_response", "_relay",
+        "_said", "_state", "_story", "_transport", "disconnected", "keep_alive", "response_complete", "size",
     )  # fmt: skip
 
     def __init__(
         self,
         relay: call.Relay,
+        journal: Blotter,
         transport: asyncio.Transport,
         *,
         loop: asyncio.AbstractEventLoop,
@@ -56,6 +58,7 @@ class Turn:
         on_response: Callable[[], None],
     ) -> None:
         self._relay = relay
+        self._journal = journal
         self._transport = transport
         self._loop = loop
         self._flow = flow
@@ -68,7 +71,7 @@ class Turn:
 
     def begin(self, head: Head, chunks: bool, keep_alive: bool) -> None:
         """A request with this head has arrived. `chunks`: an answer of unknown length may go out in chunks."""
-        self._account = Account(head, self._relay.setup, self._relay.journal)
+        self._account = Account(head, self._relay.setup, self._journal)
         self._chunks = chunks
         self.keep_alive = keep_alive
         self.response_complete = False

@@ -15,6 +15,7 @@ import httptools
 
 from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
 from relay.exchange import Drained, Header, Take, Timeouts
+from relay.outbox import Outbox, Outgoing
 from relay.repeat import Repeat
 from relay.story import Bell, bell
 from relay.wire.answer import Answer
@@ -41,17 +42,16 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_again", "_begins", "_bell", "_between", "_body", "_came", "_clean", "_deadline", "_delivered", "_ended",
-        "_fault", "_head", "_head_size", "_held", "_informational", "_lines", "_loop", "_name", "_pace", "_parser",
-        "_paused", "_paused_at", "_released", "_repeat", "_reusable", "_spent", "_stale", "_take", "_transport",
-        "_uploaded", "_writable", "born", "busy", "closed", "connect_ms", "headers", "idle_since", "reused", "sent_at",
-        "status", "touched",
+        "_fault", "_head", "_head_size", "_held", "_informational", "_lines", "_loop", "_name", "_outbox", "_pace",
+        "_parser", "_paused", "_paused_at", "_released", "_repeat", "_reusable", "_spent", "_stale", "_take",
+        "_transport", "_uploaded", "_writable", "born", "busy", "closed", "connect_ms", "headers", "idle_since",
+        "reused", "sent_at", "status", "touched",
     )  # fmt: skip
 
-    def __init__(
-        self, name: str, loop: asyncio.AbstractEventLoop, released: Released, again: Again | None = None
-    ) -> None:
+    def __init__(self, name: str, outbox: Outbox, released: Released, again: Again | None = None) -> None:
         self._name = name
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
+        self._outbox = outbox
         self._released = released
         self._again = again
         self._transport: asyncio.Transport | None = None
@@ -141,6 +141,10 @@ class Connection(asyncio.Protocol):
         # Not a moment earlier: who is given the connection next starts over all that the lines above look at.
         self._finish(reusable=self._reusable and self._uploaded and not self._spent)
 
+    def begun(self) -> None:
+        """See relay.exchange.Reply."""
+        self._deadline = None
+
     def abort(self) -> None:
         """Close now if an answer is still under way; afterwards nothing more is handed on."""
         self._take = None
@@ -172,8 +176,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def hurry(self) -> float | None:
-        """The seconds that were given for a head that is not in yet."""
-        return self._deadline.within if self._deadline is not None and self.busy and not self._head else None
+        """The seconds that were given for an answer of which the caller has got nothing yet."""
+        return self._deadline.within if self._deadline is not None and self.busy else None
 
     def spend(self) -> None:
         """Have no further request: the connection is closed after the answer that is under way, or to come."""
@@ -224,7 +228,7 @@ class Connection(asyncio.Protocol):
     # --- receiving
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # asyncio types the base, and gives a Transport
+        self._transport = Outgoing(transport, self._outbox)  # type: ignore[arg-type]  # asyncio types the base only
 
     def data_received(self, data: bytes) -> None:
         if not self.busy:  # nobody asked: a server that talks first is not trusted with the next request

@@ -13,6 +13,7 @@ from typing import Any
 from relay.errors import Overloaded, UpstreamError, UpstreamFault, UpstreamTimeout
 from relay.exchange import Request, Timeouts, lines
 from relay.line import Line, NoTurn
+from relay.outbox import Outbox
 from relay.wire.answer import Answer
 from relay.wire.connection import Connection
 from relay.wire.origin import Addresses, Origin, connect, trust, unreached
@@ -36,6 +37,7 @@ class Wire:
         self._addresses = Addresses(origin)
         self._path = origin.path
         self._fixed = b" HTTP/1.1\r\nhost: %s\r\n" % origin.authority
+        self._outbox = Outbox()
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._kept: list[Connection] = []  # given back, for those who were let go in the line
@@ -167,7 +169,7 @@ class Wire:
             self._idle.append(self._kept.pop())
 
     async def _connect(self, deadline: Deadline | None) -> Connection:
-        connection = Connection(self._origin.name, self._loop(), self._released, self._again)
+        connection = Connection(self._origin.name, self._outbox, self._released, self._again)
         began = monotonic()
         self._connecting += 1
         try:

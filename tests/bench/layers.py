@@ -26,6 +26,7 @@ LAYERS: Mapping[str, str] = {
     "relay.line": "limits",
     "relay.call": "call",
     "relay.story": "call",
+    "relay.outbox": "loop",
     "relay.call.delivery": "answer",
     "relay.call.sink": "answer",
     "relay.sse": "answer",

@@ -8,7 +8,7 @@ import pytest
 from relay.counters import MemoryCounters
 from relay.edits import Edited
 from relay.exchange import headers
-from relay.journal import Journal, frames
+from relay.journal import Blotter, Journal, frames
 from relay.keys import Key
 from relay.pricing import Rate
 from relay.record import BODY_KEPT, Entry, Keep
@@ -22,7 +22,8 @@ BODY = b'{"model":"fast","messages":[{"role":"user","content":"hello"}]}'
 REAL = Target("up", "real")
 
 
-def entries(journal: Journal) -> list[Entry]:
+def entries(journal: Journal | Blotter) -> list[Entry]:
+    assert isinstance(journal, Journal)
     return [entry for _, entry in frames(journal.current)]
 
 

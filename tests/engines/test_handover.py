@@ -2,6 +2,7 @@
 
 import asyncio
 
+from relay.outbox import Outbox
 from relay.wire.answer import Answer
 from relay.wire.connection import Connection
 
@@ -36,7 +37,7 @@ class Waiting:
 
 async def learnt(line: Line, waiting: Waiting) -> Connection:
     """A connection that has seen the head of ANSWER once, and is idle."""
-    connection = Connection("up", asyncio.get_running_loop(), waiting.released)
+    connection = Connection("up", Outbox(), waiting.released)
     connection.connection_made(line)
     asking = asyncio.create_task(connection.exchange(b"", b""))
     await asyncio.sleep(0)

@@ -1,0 +1,135 @@
+"""Outbox: what is written within one turn of the event loop goes out together at its end. Knows asyncio; no HTTP.
+
+A write to a socket often wakes the process at its other end, which costs more than the write itself. Of many that
+follow close on each other, most find that process awake already. So under load a turn's writes also wait for those of
+the next ones, if these come at once; one that is alone does not.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+_TOGETHER = 32  # writes that wait, before they wait no longer: a turn may be long
+_MANY = 2  # writes at the end of a turn, from which on they wait for those of the next,
+_TURNS = 3  # at most for so many in all
+
+
+class Outbox:
+    """The writes of one turn, over all connections whose transports are `Outgoing` of this outbox.
+
+    `before` is called before anything is sent.
+    """
+
+    __slots__ = ("_called", "_seen", "_turns", "before", "waiting")
+
+    def __init__(self, before: Callable[[], None] | None = None) -> None:
+        self.before = before
+        self.waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self._called = False  # to the end of this turn
+        self._turns = 0  # that have ended since something waits,
+        self._seen = 0  # and how many waited at the end of the last of them
+
+    def soon(self) -> None:
+        """Send at the end of this turn."""
+        if not self._called:
+            self._called = True
+            asyncio.get_running_loop().call_soon(self._end)
+
+    def send(self) -> None:
+        """Send what waits, over those connections that are still there."""
+        if self.before is not None:
+            self.before()
+        waiting = self.waiting.copy()
+        self.waiting.clear()
+        for transport, data in waiting:
+            if not transport.is_closing():
+                transport.write(data)
+
+    def _end(self) -> None:
+        """The turn is over."""
+        self._called = False
+        if len(self.waiting) < _MANY or not self._waits():
+            self.send()
+
+    def _waits(self) -> bool:
+        """Whether to wait for another turn, as this one has brought more; then that is seen to."""
+        size = len(self.waiting)
+        if size > self._seen and self._turns < _TURNS - 1:
+            self._seen = size
+            self._turns += 1
+            self.soon()
+            return True
+        self._seen = self._turns = 0
+        return False
+
+
+class Outgoing(asyncio.Transport):
+    """A transport whose writes wait for the end of the turn; whatever else is asked of it comes after them, as ever."""
+
+    __slots__ = ("_outbox", "_transport", "_waiting")
+
+    def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
+        super().__init__()
+        self._transport = transport
+        self._outbox = outbox
+        self._waiting = outbox.waiting
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]  # narrower: nobody here writes anything else
+        """Send `data` at the end of this turn."""
+        waiting = self._waiting
+        if not waiting:
+            self._outbox.soon()
+        waiting.append((self._transport, data))
+        if len(waiting) == _TOGETHER:
+            self._outbox.send()
+
+    # --- what comes after all that waits
+
+    def writelines(self, list_of_data: Iterable[bytes]) -> None:  # type: ignore[override]  # as above
+        """Send a long text, in pieces, at once."""
+        self._outbox.send()
+        self._transport.writelines(list_of_data)
+
+    def write_eof(self) -> None:
+        self._outbox.send()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self._outbox.send()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once, and drop what waits."""
+        self._transport.abort()
+
+    # --- what has nothing to do with it
+
+    def can_write_eof(self) -> bool:
+        return self._transport.can_write_eof()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def is_reading(self) -> bool:
+        return self._transport.is_reading()
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._transport.get_protocol()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._transport.set_protocol(protocol)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._transport.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size()

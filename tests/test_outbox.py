@@ -1,0 +1,160 @@
+"""The outbox: writes wait for the end of the turn and go out in order, whatever else is asked of a connection."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from relay.outbox import Outbox, Outgoing
+
+Ask = Callable[[Outgoing], None]
+
+
+class Line:
+    """A connection whose transport is `outgoing`, and the socket at its other end."""
+
+    def __init__(self, outgoing: Outgoing, transport: asyncio.Transport, peer: socket.socket) -> None:
+        self.outgoing = outgoing
+        self.transport = transport
+        self.peer = peer
+
+    def came(self) -> bytes | None:
+        """What has come to the other end by now: None for nothing, no bytes for the end of the connection."""
+        try:
+            return self.peer.recv(1 << 20)
+        except BlockingIOError:
+            return None
+
+
+class Lines:
+    def __init__(self) -> None:
+        self.sent: list[int] = []  # how many writes went out, each time that some did
+        self.outbox = Outbox(lambda: self.sent.append(len(self.outbox.waiting)))
+        self._made: list[Line] = []
+
+    async def line(self) -> Line:
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=near)
+        found = Line(Outgoing(transport, self.outbox), transport, far)
+        self._made.append(found)
+        return found
+
+    def close(self) -> None:
+        for line in self._made:
+            line.transport.abort()
+            line.peer.close()
+
+
+@pytest.fixture
+async def lines() -> AsyncIterator[Lines]:
+    made = Lines()
+    yield made
+    made.close()
+    await asyncio.sleep(0)
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_writes_go_out_at_the_end_of_the_turn_in_their_order(lines: Lines) -> None:
+    first, second = await lines.line(), await lines.line()
+
+    first.outgoing.write(b"a")
+    second.outgoing.write(b"b")
+    first.outgoing.write(b"c")
+    assert (None, None) == (first.came(), second.came())
+    await turns()
+
+    assert (b"ac", b"b") == (first.came(), second.came())
+
+
+@pytest.mark.parametrize(
+    ("ask", "comes"),
+    [
+        pytest.param(lambda outgoing: outgoing.close(), [b"ab", b""], id="close"),
+        pytest.param(lambda outgoing: outgoing.write_eof(), [b"ab", b""], id="write_eof"),
+        pytest.param(lambda outgoing: outgoing.writelines([b"c", b"d"]), [b"abcd", None], id="writelines"),
+        pytest.param(lambda outgoing: outgoing.abort(), [b""], id="abort"),
+    ],
+)
+async def test_whatever_else_is_asked_comes_after_what_waits(ask: Ask, comes: list[bytes | None], lines: Lines) -> None:
+    line = await lines.line()
+    line.outgoing.write(b"a")
+    line.outgoing.write(b"b")
+
+    ask(line.outgoing)
+    await turns()
+
+    assert comes == [line.came() for _ in comes]
+
+
+async def test_many_writes_do_not_wait_for_the_end_of_a_turn(lines: Lines) -> None:
+    line = await lines.line()
+
+    for _ in range(40):
+        line.outgoing.write(b"a")
+
+    assert 32 == len(line.came() or b"")
+    await turns()
+    assert 8 == len(line.came() or b"")
+
+
+async def test_one_that_is_alone_waits_for_no_other_turn(lines: Lines) -> None:
+    line = await lines.line()
+
+    line.outgoing.write(b"a")
+    await turns(1)
+
+    assert b"a" == line.came()
+
+
+@pytest.mark.parametrize(
+    ("writes", "sent"),
+    [
+        pytest.param([2, 0, 0, 0], [2], id="a turn that brings nothing more ends the wait"),
+        pytest.param([2, 1, 0, 0], [3], id="and one that brings more does not"),
+        pytest.param([2, 2, 2, 2, 0, 0], [6, 2], id="but they wait for three turns at most"),
+        pytest.param([1, 1, 0], [1, 1], id="one alone is sent at once"),
+    ],
+)
+async def test_writes_wait_while_turns_bring_more(writes: list[int], sent: list[int], lines: Lines) -> None:
+    line = await lines.line()
+
+    for count in writes:
+        for _ in range(count):
+            line.outgoing.write(b"a")
+        await turns(1)
+
+    assert sent == lines.sent
+
+
+async def test_a_connection_that_is_gone_keeps_nobody_back(lines: Lines) -> None:
+    gone, there = await lines.line(), await lines.line()
+    gone.outgoing.write(b"a")
+    there.outgoing.write(b"b")
+    gone.transport.abort()
+
+    await turns()
+
+    assert (b"", b"b") == (gone.came(), there.came())
+
+
+async def test_the_rest_is_the_transport_s_own(lines: Lines) -> None:
+    line = await lines.line()
+    outgoing, transport = line.outgoing, line.transport
+
+    assert outgoing.get_extra_info("socket") is transport.get_extra_info("socket")
+    assert outgoing.get_protocol() is transport.get_protocol()
+    outgoing.set_protocol(asyncio.Protocol())
+    assert outgoing.get_protocol() is transport.get_protocol()
+    outgoing.pause_reading()
+    assert (False, False) == (outgoing.is_reading(), transport.is_reading())
+    outgoing.resume_reading()
+    outgoing.set_write_buffer_limits(high=4, low=2)
+    assert (True, 0, False) == (outgoing.can_write_eof(), outgoing.get_write_buffer_size(), outgoing.is_closing())
+    outgoing.close()
+    assert (True, True) == (outgoing.is_closing(), transport.is_closing())
