@@ -70,6 +70,9 @@ class Reply(Protocol):
         connection at once and without an await.
         """
 
+    def begun(self) -> None:
+        """The caller has got something of it: how long he waits for that counts no more."""
+
     def abort(self) -> None:
         """Close the connection now; nothing happens when the answer is already over."""
 
@@ -86,7 +89,8 @@ class Engine(Protocol):
     ) -> Coroutine[Any, Any, Reply]:
         """Send `request` with `body`, and return when the head of the answer is in.
 
-        It has to be in `within` seconds from now, waiting for a connection included; None leaves it to the timeouts.
+        Within `within` seconds from now, waiting for a connection included, the reply has to be `begun`; None leaves it
+        to the timeouts.
 
         Raises UpstreamError (refused, reset, garbage), UpstreamTimeout (connect, first byte, `within`), Overloaded (no
         free connection in time, or too many who wait for one). The fault's `sent` is False where the upstream cannot

@@ -51,7 +51,7 @@ def admit(relay: Relay, account: Account) -> None:
         account.keep = asking.less(account.keep, head.log)
 
 
-async def serve(  # noqa: C901  # the whole story, in the order in which it happens
+async def serve(  # noqa: C901, PLR0912  # the whole story, in the order in which it happens
     relay: Relay, account: Account, body: bytes, sink: Sink
 ) -> None:
     """All that happens to a request whose body is here. It ends with its answer sent and its record written.
@@ -70,6 +70,8 @@ async def serve(  # noqa: C901  # the whole story, in the order in which it happ
                 step = tries.answered(opened)
                 if step is None:
                     delivery = deliver(account, opened, sink)
+                    if delivery is None:
+                        return
                     if opened.reply.whole is None:
                         await opened.reply.pump(delivery.take, delivery.drained)
                         tries.ended(opened)
@@ -110,7 +112,7 @@ def begin(relay: Relay, account: Account, body: bytes) -> Tries:
     if account.key is not None:
         account.lease = relay.counters.admit(account.key, account.at / 1e6)
     account.asked_at = now = time.perf_counter_ns()
-    patience = min(setup.deadline, head.patience)
+    patience = head.patience if head.patience < setup.deadline else setup.deadline  # noqa: FURB136  # min() takes longer
     return Tries(account, ask, relay.health, target, now / 1e9, now / 1e9 + patience)
 
 

@@ -56,20 +56,48 @@ class Delivery(Protocol):
         """End what has begun because of `fault`; False when nothing has begun, so a real error can still be sent."""
 
 
-def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery:
-    """The manner that fits the answer. Of one that is here as a whole it has taken all."""
-    reply, alias = opened.reply, account.plan.renamed
+def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
+    """The manner that fits the answer; None once it has gone out as one. Of one that is here as a whole it has all."""
+    reply = opened.reply
     found = _passed(reply.status, reply.headers)
     account.content_type = found.content_type
+    whole = reply.whole
     delivery: Delivery
     if found.streams:
-        delivery = Stream(account, opened, found.told, sink, alias)
+        delivery = Stream(account, opened, found.told, sink)
     else:
         told = found.told if reply.status < _ERROR else found.told + _advice(account, reply)
-        delivery = Whole(account, reply.status, told, sink, alias, found.held)
-    if reply.whole is not None:
-        delivery.take(reply.whole, True)
+        if found.held and whole is not None:  # nearly all that is no stream
+            _answer(account, reply.status, told, sink, whole)
+            return None
+        delivery = Whole(account, reply, told, sink, found.held)
+    if whole is not None:
+        delivery.take(whole, True)
     return delivery
+
+
+def _answer(account: Account, status: int, told: Lines, sink: Sink, body: bytes) -> None:
+    """Settle, and send a whole answer."""
+    account.last_at = time.perf_counter_ns()
+    if status < _ERROR:
+        account.usage = usage.of_body(body)
+        if account.plan.renamed is not None:
+            body = edits.renamed(body, account.plan.renamed)
+    account.status = status
+    account.sends(body)
+    _settle(account, status)
+    told = account.marks() + told
+    if account.cost is not None:
+        told += b"x-relay-cost: %b\r\n" % (b"%d.%09d" % divmod(account.cost, _NANO)).rstrip(b"0").rstrip(b".")
+    sink.answer(status, told, body)
+
+
+def _settle(account: Account, status: int) -> None:
+    """The end of an answer that came whole, or to its end."""
+    if status < _ERROR:
+        account.settle("ok")
+    else:
+        account.settle("upstream_error", f"HTTP {status}")
 
 
 def _advice(account: Account, reply: Reply) -> Lines:
@@ -124,10 +152,9 @@ class Whole(msgspec.Struct, eq=False):
     """See the head of this module."""
 
     account: Account
-    status: int
+    reply: Reply
     told: Lines
     sink: Sink
-    alias: str | None
     held: bool
     fault: RelayError | None = None
     pieces: list[bytes] = []
@@ -139,52 +166,30 @@ class Whole(msgspec.Struct, eq=False):
         self.account.last_at = time.perf_counter_ns()
         if not self.held:
             return self._pass(piece, last)
-        if last and not self.pieces:  # nearly every answer comes in one piece
-            self._send(piece)
-            return False
         self.pieces.append(piece)
         self.size += len(piece)
         if self.size > _HELD_MAX:
             self.held = False
             return self._pass(b"".join(self.pieces), last)
         if last:
-            self._send(b"".join(self.pieces))
+            _answer(self.account, self.reply.status, self.told, self.sink, b"".join(self.pieces))
         return False
-
-    def _send(self, body: bytes) -> None:
-        account, status = self.account, self.status
-        if status < _ERROR:
-            account.usage = usage.of_body(body)
-            if self.alias is not None:
-                body = edits.renamed(body, self.alias)
-        account.status = status
-        account.sends(body)
-        self._settle()
-        told = account.marks() + self.told
-        if account.cost is not None:
-            told += b"x-relay-cost: %b\r\n" % (b"%d.%09d" % divmod(account.cost, _NANO)).rstrip(b"0").rstrip(b".")
-        self.sink.answer(status, told, body)
 
     def _pass(self, piece: bytes, last: bool) -> bool:
         account = self.account
         if not account.first_at:
-            account.status = self.status
-            self.sink.start(self.status, account.marks() + self.told, len(piece) if last else None)
+            account.status = self.reply.status
+            self.reply.begun()
+            self.sink.start(account.status, account.marks() + self.told, len(piece) if last else None)
         account.sends(piece)
         self.tail = piece[-_TAIL:] if len(piece) >= _TAIL else (self.tail + piece)[-_TAIL:]
         if not last:
             return self.sink.write(piece)
-        if self.status < _ERROR:
+        if account.status < _ERROR:
             account.usage = usage.of_tail(self.tail)
-        self._settle()
+        _settle(account, account.status)
         self.sink.end(piece)
         return False
-
-    def _settle(self) -> None:
-        if self.status < _ERROR:
-            self.account.settle("ok")
-        else:
-            self.account.settle("upstream_error", f"HTTP {self.status}")
 
     @property
     def begun(self) -> bool:
@@ -213,14 +218,13 @@ class Stream:
         opened: Opened,
         told: Lines,
         sink: Sink,
-        alias: str | None,
     ) -> None:
         self._account = account
         self._told = told
         self._reply = opened.reply
         self._hides_usage = opened.edited.asks_usage
         self._sink = sink
-        self._alias = alias
+        self._alias = account.plan.renamed
         self._splitter = sse.EventSplitter()
         self._meter = usage.Meter()
         self.begun = False
@@ -289,6 +293,7 @@ class Stream:
                 self._early = out  # comments alone promise nothing: a real error may still follow
                 return False
         self.begun = True
+        self._reply.begun()
         self._account.status = self._reply.status
         self._sink.start(self._reply.status, self._account.marks() + self._told, None)
         heartbeat = self._account.setup.heartbeat

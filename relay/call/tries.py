@@ -45,7 +45,7 @@ class Tries(msgspec.Struct, eq=False):
     doubted: bool = False  # the target is well only if its answer comes to its end
 
     async def enter(self) -> None:
-        """Wait for a place among the requests that the caller's key may run at a time. Raises RateLimited."""
+        """Wait for a place among the requests that the caller's key may run at a time. Raises Overloaded."""
         await self.account.lease.enter(self.until - self.begun)
         self.account.asked_at = now = time.perf_counter_ns()
         self.begun = now / 1e9

@@ -61,7 +61,7 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
 ) -> Opened:
     """Ask for `target`, and return the answer once its head is in. Every try is added to `tries`.
 
-    `until`: when the head has to be in, in seconds of the performance counter. Raises UpstreamError,
+    `until`: when the caller has to get something of it, in seconds of the performance counter. Raises UpstreamError,
     UpstreamAuthFailed, UpstreamTimeout, Overloaded, BadRequest.
     """
     model = target.model
@@ -155,7 +155,7 @@ def _not_passed(upstream: str, status: int) -> UpstreamFault:
 
 def _since(began: int) -> float:
     """Milliseconds since `began`, nanoseconds of the performance counter."""
-    return (time.perf_counter_ns() - began) // 1000 / 1000
+    return (time.perf_counter_ns() - began) // 1000 / 1e3
 
 
 async def gather(reply: Reply) -> bytes:
@@ -189,6 +189,9 @@ class Gathered:
     async def pump(self, take: Take, drained: Drained) -> None:  # noqa: ARG002  # one piece needs no waiting
         """See relay.exchange.Reply."""
         take(self.whole, True)
+
+    def begun(self) -> None:
+        """See relay.exchange.Reply: nobody waits for it any more."""
 
     def abort(self) -> None:
         """See relay.exchange.Reply: there is nothing to close."""

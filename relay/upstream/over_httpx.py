@@ -167,6 +167,10 @@ class HttpxReply:
             await asyncio.shield(ending)
             take(b"", True)
 
+    def begun(self) -> None:
+        """See relay.exchange.Reply."""
+        self._progress.deadline = None
+
     def abort(self) -> None:
         """See relay.exchange.Reply."""
         response, self._response = self._response, None

@@ -89,7 +89,7 @@ class Progress:
         if total is not None and self.sent_at is not None and self.sent_at + total < when:
             when, late = self.sent_at + total, f"took longer than {total:g} seconds in all"
         self.late = f"Upstream {self.name!r} {late}."
-        if self.deadline is not None and self.response is None:
+        if self.deadline is not None:
             end = self._loop.time() + self.deadline.left()
             if end < when:
                 when, self.late = end, self.deadline.late(self.name)

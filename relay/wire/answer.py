@@ -13,6 +13,9 @@ class Pumped(Protocol):
     async def pump(self, take: Take, drained: Drained) -> None:
         """See relay.exchange.Reply."""
 
+    def begun(self) -> None:
+        """See relay.exchange.Reply."""
+
     def abort(self) -> None:
         """See relay.exchange.Reply."""
 
@@ -32,11 +35,18 @@ class Answer(msgspec.Struct):
 
     async def pump(self, take: Take, drained: Drained) -> None:
         """See relay.exchange.Reply."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            await connection.pump(take, drained)
+        if self.connection is not None:
+            try:
+                await self.connection.pump(take, drained)
+            finally:
+                self.connection = None
         elif self.whole is not None:
             take(self.whole, True)
+
+    def begun(self) -> None:
+        """See relay.exchange.Reply."""
+        if self.connection is not None:
+            self.connection.begun()
 
     def abort(self) -> None:
         """See relay.exchange.Reply."""

@@ -11,7 +11,7 @@ PACE_WINDOW = 30.0  # seconds over which an answer's pace is averaged
 
 
 class Deadline(NamedTuple):
-    """For an answer's head: `within` seconds of the request's beginning, which is `at` that monotonic moment."""
+    """Until the caller hears something: `within` seconds of the request's beginning, which is `at` that moment."""
 
     within: float
     at: float
@@ -60,13 +60,14 @@ def late(
 ) -> str | None:
     """What is wrong with an answer that is not whole at that moment; None when it has time.
 
-    `read_at` is when its body was read from for the last time; None before its head is in.
+    `read_at` is when its body was read from for the last time; None before its head is in. `deadline` is None once the
+    caller has got something of it.
     """
+    if deadline is not None and now >= deadline.at:
+        return deadline.late(upstream)
     limit, since, what = timeouts.first_byte, sent_at, "did not answer"
     if read_at is not None:
         limit, since, what = timeouts.idle, read_at, "fell silent in the middle of its answer"
-    elif deadline is not None and now >= deadline.at:
-        return deadline.late(upstream)
     if now - since >= limit:
         return f"Upstream {upstream!r} {what} for {limit:g} seconds."
     if timeouts.total is not None and now - sent_at >= timeouts.total:

@@ -41,6 +41,9 @@ class Answer:
     async def pump(self, take: Take, drained: Drained) -> None:
         raise NotImplementedError
 
+    def begun(self) -> None:
+        """Nobody waits."""
+
     def abort(self) -> None:
         raise NotImplementedError
 
@@ -57,16 +60,22 @@ class World:
         asks_usage: bool = False,
         alias: str | None = None,
         rate: Rate | None = None,
+        whole: bytes | None = None,
     ) -> None:
         self.journal = Journal(folder)
         self.recorded_at_end: list[Record] = []
         self.sink = KeptSink(on_end=lambda: self.recorded_at_end.extend(self.records()))
         self.account = account(self.journal, begun(endpoint=endpoint), priced(TARGET, rate), keep="full", target=TARGET)
         self.account.ask = ask(b'{"model":"fast"}')
-        opened = Opened(Answer(status, headers), Edited(b"", (), asks_usage), 1.0)
+        opened = Opened(Answer(status, headers, whole=whole), Edited(b"", (), asks_usage), 1.0)
         known = Alias("fast", ((TARGET,),), response_model="upstream" if alias is None else "alias")
         self.account.plan = Plan(known, alias or "fast", (TARGET,))
-        self.delivery: Delivery = deliver(self.account, opened, self.sink)
+        self.begun = deliver(self.account, opened, self.sink)
+
+    @property
+    def delivery(self) -> Delivery:
+        assert self.begun is not None
+        return self.begun
 
     def records(self) -> list[Record]:
         return [entry.record for _, entry in frames(self.journal.current)]
@@ -345,10 +354,13 @@ BODY = json.dumps({"model": "real", "usage": {"prompt_tokens": 1000, "completion
 RATE = Rate.per_million(Decimal("0.15"), Decimal("0.60"))
 
 
-def test_a_whole_answer_tells_its_cost(tmp_path: Path) -> None:
-    world = World(tmp_path, JSON, (b"x-request-id", b"1"), (b"server", b"x"), rate=RATE)
-    world.play([BODY[:10], BODY[10:]])
+@pytest.mark.parametrize("whole", [None, BODY], ids=["in pieces", "at once"])
+def test_a_whole_answer_tells_its_cost(tmp_path: Path, whole: bytes | None) -> None:
+    world = World(tmp_path, JSON, (b"x-request-id", b"1"), (b"server", b"x"), rate=RATE, whole=whole)
+    if whole is None:
+        world.play([BODY[:10], BODY[10:]])
 
+    assert (world.begun is None) == (whole is not None)
     assert (BODY, len(BODY), 200) == (world.sink.body, world.sink.length, world.sink.status)
     assert b"0.00045" == world.sink.header(b"x-relay-cost")
     assert (b"1", None) == (world.sink.header(b"x-request-id"), world.sink.header(b"server"))

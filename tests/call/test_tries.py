@@ -54,6 +54,9 @@ class Answer:
             raise self.fault
         take(b"", True)
 
+    def begun(self) -> None:
+        """Nobody waits."""
+
     def abort(self) -> None:
         """Nothing is held."""
 
@@ -203,7 +206,7 @@ async def test_nobody_waits_for_his_own_requests_longer_than_a_request_may_take(
 
     await asyncio.wait_for(serve(running, noted(running, key), BODY, sink), 5)
 
-    assert 429 == sink.status
+    assert 503 == sink.status
 
 
 async def test_a_shutdown_in_the_pause_between_two_tries_asks_for_another(tmp_path: Path) -> None:

@@ -197,7 +197,23 @@ async def test_what_the_caller_would_wait_counts_the_line_too(build: Build) -> N
         assert monotonic() - began < 0.8
 
 
-async def test_a_body_may_take_longer_than_the_caller_would_wait_for_its_head(build: Build) -> None:
+@pytest.mark.parametrize("comes", [b"", b": still here\n\n"], ids=["nothing", "nothing that the caller gets"])
+async def test_what_the_caller_would_wait_goes_on_behind_the_head(build: Build, comes: bytes) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(CHUNKED, chunk(comes) if comes else b"")
+        await talk.gone.wait()
+
+    async with peer(script) as server:
+        reply = await build(server.url).open(*post(), within=SHORT)
+        began = monotonic()
+        with pytest.raises(UpstreamTimeout, match=rf"did not answer within 0\.2 seconds, {ALL}"):
+            await pumped(reply)
+        assert monotonic() - began < SHORT + 0.5
+        await server.talks[-1].gone.wait()
+
+
+async def test_an_answer_that_has_begun_may_take_longer_than_the_caller_would_wait(build: Build) -> None:
     async def script(talk: Talk) -> None:
         await talk.request()
         await talk.send(CHUNKED, chunk(b"so"))
@@ -206,6 +222,7 @@ async def test_a_body_may_take_longer_than_the_caller_would_wait_for_its_head(bu
 
     async with peer(script) as server:
         reply = await build(server.url).open(*post(), within=SHORT)
+        reply.begun()
         assert b"so far" == await pumped(reply)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.client import chat
 from tests.process import RelayProcess, Start, free_port
-from tests.upstream import Close, Never, Pause, Reset, Step, Upstream, event, response, stream
+from tests.upstream import Close, Never, Pause, Reset, Step, Upstream, event, opening, piece, response, stream
 
 FINE = response({"choices": [{"message": {"content": "fine"}}]})
 SAID = event({"choices": [{"index": 0, "delta": {"content": "fine"}}]})
@@ -233,11 +233,21 @@ def test_a_stream_that_begins_with_such_a_refusal(relay: RelayProcess, upstream:
     assert (200, "big") == (answer.status, answer.header("x-relay-model"))
 
 
-def test_no_try_lasts_longer_than_the_caller_waits(relay: RelayProcess, upstream: Upstream, other: Upstream) -> None:
-    upstream.play("first", Pause(0.3), failing("500 Broken"))
-    other.play("second", Never())
+SILENT: dict[str, tuple[Step, ...]] = {
+    "no head": (Never(),),
+    "a head alone": (opening(), Never()),
+    "a head and a comment": (opening(), piece(b": still here\n\n"), Never()),
+}
 
-    answer = relay.ask(chat("both"), "x-stainless-read-timeout: 0.6")
+
+@pytest.mark.parametrize("silent", SILENT)
+def test_no_try_lasts_longer_than_the_caller_waits(
+    relay: RelayProcess, upstream: Upstream, other: Upstream, silent: str
+) -> None:
+    upstream.play("first", Pause(0.3), failing("500 Broken"))
+    other.play("second", *SILENT[silent])
+
+    answer = relay.ask(chat("both", stream=True), "x-stainless-read-timeout: 0.6")
 
     assert (504, "upstream_timeout", "2") == (
         answer.status,

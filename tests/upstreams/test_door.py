@@ -47,6 +47,9 @@ class Played:
             await drained()
         take(self.body[half:], True)
 
+    def begun(self) -> None:
+        """Nobody waits."""
+
     def abort(self) -> None:
         self.aborted = True
 

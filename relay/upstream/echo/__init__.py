@@ -49,6 +49,9 @@ class EchoReply:
             piece = after
         take(piece, True)
 
+    def begun(self) -> None:
+        """See relay.exchange.Reply: it is never late."""
+
     def abort(self) -> None:
         """Make no more pieces."""
         self.aborted = True
