@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from relay.errors import RateLimited
+from relay.errors import Overloaded, RateLimited
 from relay.keys import Key
 from relay.limits import MINUTE, Use, check, left
 from relay.line import Line, NoTurn
@@ -27,7 +27,7 @@ class Lease(Protocol):
     def waits(self) -> bool: ...
 
     async def enter(self, within: float) -> None:
-        """Wait until there is room, at most so many seconds. Raises RateLimited when there is none in time."""
+        """Wait until there is room, at most so many seconds. Raises Overloaded when there is none in time."""
 
     def settle(self) -> None:
         """Give back what only a running request holds. Once is enough, and more than once does no harm."""
@@ -35,7 +35,10 @@ class Lease(Protocol):
 
 class Counters(Protocol):
     def admit(self, key: Key, now: float) -> Lease:
-        """Count one request at `now`, in seconds since 1970. Raises RateLimited with the wait in `retry_after`."""
+        """Count one request at `now`, in seconds since 1970. Raises RateLimited with the wait in `retry_after`.
+
+        Raises Overloaded when the key runs all that it may at a time, and nobody more may wait.
+        """
 
     def queue(self, size: int, patience: float) -> None:
         """From now on so many requests of a key may wait while all that it may run at a time do, for so many seconds.
@@ -116,19 +119,20 @@ class MemoryCounters:
 
     def admit(self, key: Key, now: float) -> Lease:
         """See Counters."""
-        if key.rpm is None and key.concurrency is None:
+        rpm, limit = key.rpm, key.concurrency
+        if rpm is None and limit is None:
             return FREE
         use = self._uses.get(key.id) or self._begin(key.id, now)
-        wait = check(key.rpm, use, now)
+        wait = check(rpm, use, now)
         if wait is not None:
             raise _over_rate(key, wait)
-        read: tuple[Reading, ...] = () if key.rpm is None else (("rpm", key.rpm, left(key.rpm, use, now) - 1),)
-        lease = Free(read) if key.concurrency is None else self._slot(key, key.concurrency, use, read)
+        read: tuple[Reading, ...] = () if rpm is None else (("rpm", rpm, left(rpm, use, now) - 1),)
+        lease = Free(read) if limit is None else self._slot(key, limit, use, read)
         use.current += 1
         return lease
 
     def _slot(self, key: Key, limit: int, use: Use, read: tuple[Reading, ...]) -> Slot:
-        """A place among those that run, or in the line for one. Raises RateLimited."""
+        """A place among those that run, or in the line for one. Raises Overloaded."""
         line = self._lines.get(key.id) or self._lines.setdefault(key.id, Line(self._size, self._patience))
         use.limit = limit
         free = limit - use.running - line.called
@@ -141,9 +145,10 @@ class MemoryCounters:
 
     def _begin(self, key_id: str, now: float) -> Use:
         # Only a new key makes this grow, so only then is it tidied, at most once a minute.
-        minute = now // MINUTE
+        minute = now // MINUTE * MINUTE
         if minute != self._tidied:
-            self._uses = {kept: use for kept, use in self._uses.items() if use.running or use.minute >= minute - 1}
+            last = minute - MINUTE
+            self._uses = {kept: use for kept, use in self._uses.items() if use.running or use.minute >= last}
             self._lines = {kept: line for kept, line in self._lines.items() if kept in self._uses}
             self._tidied = minute
         return self._uses.setdefault(key_id, Use())
@@ -154,6 +159,6 @@ def _over_rate(key: Key, wait: float) -> RateLimited:
     return RateLimited(f"The key {key.name!r} is limited to {limit}.", retry_after=wait)
 
 
-def _full(key: Key) -> RateLimited:
+def _full(key: Key) -> Overloaded:
     limit = f"{key.concurrency} requests at a time and all of them run; try again in 1 s, or when one ends"
-    return RateLimited(f"The key {key.name!r} is limited to {limit}.", retry_after=_SOON)
+    return Overloaded(f"The key {key.name!r} is limited to {limit}.", retry_after=_SOON)

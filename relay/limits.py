@@ -13,12 +13,12 @@ MARGIN = 0.001  # seconds on top of a wait: far above a float's rounding of the 
 
 @dataclass(slots=True)
 class Use:
-    """What was used lately. `minute` counts from 1970; `running` are requests that have not ended, `limit` of them may.
+    """What was used lately, in this minute, which began at `minute`, and the one before it.
 
-    `limit` is as it was last said.
+    `running` are requests that have not ended; `limit` of them may, as it was last said.
     """
 
-    minute: float = 0.0
+    minute: float = 0.0  # seconds since 1970
     previous: int = 0
     current: int = 0
     running: int = 0
@@ -30,12 +30,12 @@ def check(rpm: int | None, use: Use, now: float) -> float | None:
 
     `now` is in seconds since 1970. Nothing is counted here: whoever goes on adds to `use.current`.
     """
-    minute = now // MINUTE
-    if minute != use.minute:
-        _turn(use, minute)
+    second = now - use.minute
+    if not 0.0 <= second < MINUTE:
+        _turn(use, now // MINUTE * MINUTE)
+        second = now - use.minute
     if rpm is None or use.current + use.previous < rpm:  # nothing of the last minute has to fade for that
         return None
-    second = now - minute * MINUTE
     if use.current + use.previous * (1.0 - second / MINUTE) < rpm:
         return None
     return _wait(rpm, use, second)
@@ -45,13 +45,13 @@ def left(rpm: int, use: Use, now: float) -> int:
     """How many requests more fit at `now`, in the minute that `check` was last told of."""
     if not use.previous:
         return rpm - use.current
-    faded = use.previous * (1.0 - (now - use.minute * MINUTE) / MINUTE)
+    faded = use.previous * (1.0 - (now - use.minute) / MINUTE)
     return max(0, int(rpm - use.current - faded))
 
 
 def _turn(use: Use, minute: float) -> None:
     """Begin another minute. A clock that was set back starts afresh, rather than refuse until it has caught up."""
-    use.previous = use.current if minute == use.minute + 1 else 0
+    use.previous = use.current if minute == use.minute + MINUTE else 0
     use.current = 0
     use.minute = minute
 

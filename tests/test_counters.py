@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from relay.counters import FREE, Lease, MemoryCounters
-from relay.errors import RateLimited
+from relay.errors import Overloaded, RateLimited
 from relay.keys import Key
 
 NOW = 1_800_000_000.0
@@ -46,7 +46,7 @@ def test_a_slot_is_free_again_when_its_request_ends() -> None:
     counters, ci = MemoryCounters(), key(concurrency=2)
     first, _ = counters.admit(ci, NOW), counters.admit(ci, NOW)
 
-    with pytest.raises(RateLimited) as refused:
+    with pytest.raises(Overloaded) as refused:
         counters.admit(ci, NOW)
     first.settle()
     counters.admit(ci, NOW)
@@ -65,14 +65,14 @@ def test_a_lease_settled_twice_frees_one_slot() -> None:
     first.settle()
     counters.admit(ci, NOW)
 
-    with pytest.raises(RateLimited):
+    with pytest.raises(Overloaded):
         counters.admit(ci, NOW)
 
 
 def test_a_request_refused_for_its_concurrency_is_not_counted() -> None:
     counters, ci = MemoryCounters(), key(rpm=2, concurrency=1)
     first = counters.admit(ci, NOW)
-    with pytest.raises(RateLimited, match="at a time"):
+    with pytest.raises(Overloaded, match="at a time"):
         counters.admit(ci, NOW)
     first.settle()
 
@@ -99,7 +99,7 @@ async def test_with_a_queue_who_finds_no_room_waits_for_the_next_that_ends() -> 
 
     running = asyncio.gather(run(second, "second"), run(third, "third"))
     await asyncio.sleep(0)
-    with pytest.raises(RateLimited, match="all of them run"):
+    with pytest.raises(Overloaded, match="all of them run"):
         counters.admit(ci, NOW)
     assert [False, True, True, []] == [first.waits, second.waits, third.waits, order]
     first.settle()
@@ -115,7 +115,7 @@ async def test_a_wait_ends_with_the_shorter_patience(patience: float, within: fl
     counters.admit(ci, NOW)
     waiting = counters.admit(ci, NOW)
 
-    with pytest.raises(RateLimited) as refused:
+    with pytest.raises(Overloaded) as refused:
         await waiting.enter(within)
     waiting.settle()
 
@@ -201,7 +201,7 @@ def test_a_running_request_keeps_its_slot_however_long() -> None:
     running = counters.admit(ci, NOW)
     counters.admit(key("new", rpm=5), NOW + 3600)
 
-    with pytest.raises(RateLimited):
+    with pytest.raises(Overloaded):
         counters.admit(ci, NOW + 3600)
     running.settle()
     counters.admit(ci, NOW + 3600)

@@ -45,13 +45,13 @@ def test_a_key_at_rest_may_use_all_of_its_minute_at_once(rpm: int, second: float
     ],
 )
 def test_the_last_minute_fades_out_evenly(second: float, expected: float | None) -> None:
-    use = Use(minute=START // 60, current=10)
+    use = Use(minute=START // 60 * 60, current=10)
 
     assert pytest.approx(expected) == check(10, use, START + second)
 
 
 def test_who_is_refused_in_the_next_minute_waits_for_its_share() -> None:
-    use = Use(minute=START // 60, previous=10, current=4)
+    use = Use(minute=START // 60 * 60, previous=10, current=4)
 
     wait = check(10, use, START + 12)
 
@@ -59,7 +59,7 @@ def test_who_is_refused_in_the_next_minute_waits_for_its_share() -> None:
 
 
 def test_a_lowered_limit_holds_at_once() -> None:
-    use = Use(minute=START // 60, current=100)
+    use = Use(minute=START // 60 * 60, current=100)
 
     wait = check(10, use, START + 30)
 
@@ -68,13 +68,13 @@ def test_a_lowered_limit_holds_at_once() -> None:
 
 
 def test_two_minutes_of_rest_forget_everything() -> None:
-    use = Use(minute=START // 60, previous=10, current=10)
+    use = Use(minute=START // 60 * 60, previous=10, current=10)
 
     assert [None] * 10 == [take(10, use, START + 120) for _ in range(10)]
 
 
 def test_a_clock_that_was_set_back_refuses_nobody_for_an_hour() -> None:
-    use = Use(minute=START // 60, current=10)
+    use = Use(minute=START // 60 * 60, current=10)
 
     assert check(10, use, START - 3600) is None
 
@@ -83,7 +83,7 @@ def test_a_check_counts_nothing() -> None:
     use = Use()
 
     assert [None] * 5 == [check(1, use, START) for _ in range(5)]
-    assert Use(minute=START // 60) == use
+    assert Use(minute=START // 60 * 60) == use
 
 
 gaps = st.lists(st.floats(0, 90) | st.floats(0, 2), max_size=80)
