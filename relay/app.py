@@ -55,6 +55,7 @@ class App:
         self._config = config
         self._environ = environ
         self._watch = Watch()
+        self._outbox = Outbox()
         self._reload = Reload(config, environ, amend)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._store: Store | None = None
@@ -95,9 +96,8 @@ class App:
         self._loop = asyncio.get_running_loop()
         self._reload.start(self._take_over)
         self._look_around()
-        outbox = Outbox()
-        blotter = Blotter(self._running().journal, outbox)
-        return {"relay": self._running(), "watch": self._watch, "blotter": blotter, "outbox": outbox}
+        blotter = Blotter(self._running().journal, self._outbox)
+        return {"relay": self._running(), "watch": self._watch, "blotter": blotter, "outbox": self._outbox}
 
     def reload(self) -> None:
         """Read the configuration's file now, changed or not. A signal's handler may call it."""
@@ -129,6 +129,7 @@ class App:
         self._reload.stop()
         for upstream in relay.setup.upstreams.values():
             await upstream.engine.close()
+        self._outbox.send()  # with the records of what ended just now
         relay.journal.close()  # first, so that the writer may finish with its last segment and remove it
         if self._writer is not None:
             self._writer.stop()

@@ -37,10 +37,9 @@ class Outbox:
 
     def send(self) -> None:
         """Send what waits, over those connections that are still there."""
+        waiting, self.waiting = self.waiting, []
         if self.before is not None:
             self.before()
-        waiting = self.waiting.copy()
-        self.waiting.clear()
         for transport, data in waiting:
             if not transport.is_closing():
                 transport.write(data)
@@ -66,22 +65,22 @@ class Outbox:
 class Outgoing(asyncio.Transport):
     """A transport whose writes wait for the end of the turn; whatever else is asked of it comes after them, as ever."""
 
-    __slots__ = ("_outbox", "_transport", "_waiting")
+    __slots__ = ("_outbox", "_transport")
 
     def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
         super().__init__()
         self._transport = transport
         self._outbox = outbox
-        self._waiting = outbox.waiting
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # narrower: nobody here writes anything else
         """Send `data` at the end of this turn."""
-        waiting = self._waiting
+        outbox = self._outbox
+        waiting = outbox.waiting
         if not waiting:
-            self._outbox.soon()
+            outbox.soon()
         waiting.append((self._transport, data))
         if len(waiting) == _TOGETHER:
-            self._outbox.send()
+            outbox.send()
 
     # --- what comes after all that waits
 

@@ -29,8 +29,7 @@ class Line:
 
 class Lines:
     def __init__(self) -> None:
-        self.sent: list[int] = []  # how many writes went out, each time that some did
-        self.outbox = Outbox(lambda: self.sent.append(len(self.outbox.waiting)))
+        self.outbox = Outbox()
         self._made: list[Line] = []
 
     async def line(self) -> Line:
@@ -122,14 +121,34 @@ async def test_one_that_is_alone_waits_for_no_other_turn(lines: Lines) -> None:
     ],
 )
 async def test_writes_wait_while_turns_bring_more(writes: list[int], sent: list[int], lines: Lines) -> None:
-    line = await lines.line()
+    line, came = await lines.line(), []
 
     for count in writes:
         for _ in range(count):
             line.outgoing.write(b"a")
         await turns(1)
+        came.append(len(line.came() or b""))
 
-    assert sent == lines.sent
+    assert sent == [size for size in came if size]
+
+
+def failing() -> None:
+    raise RuntimeError
+
+
+async def test_a_failure_before_the_sending_is_not_the_end_of_it(lines: Lines) -> None:
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+    line = await lines.line()
+
+    lines.outbox.before = failing
+    line.outgoing.write(b"a")
+    await turns()
+    lines.outbox.before = None
+    line.outgoing.write(b"b")
+    await turns()
+
+    assert (b"b", 1) == (line.came(), len(told))
 
 
 async def test_a_connection_that_is_gone_keeps_nobody_back(lines: Lines) -> None:
