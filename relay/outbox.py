@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 _TOGETHER = 32  # writes that wait, before they wait no longer: a turn may be long
+_LARGE = 64 << 10  # bytes that are not worth the wait
 _MANY = 2  # writes at the end of a turn, from which on they wait for those of the next,
 _TURNS = 3  # at most for so many in all
 
@@ -79,7 +80,7 @@ class Outgoing(asyncio.Transport):
         if not waiting:
             outbox.soon()
         waiting.append((self._transport, data))
-        if len(waiting) == _TOGETHER:
+        if len(waiting) == _TOGETHER or len(data) > _LARGE:
             outbox.send()
 
     # --- what comes after all that waits

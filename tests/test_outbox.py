@@ -102,6 +102,15 @@ async def test_many_writes_do_not_wait_for_the_end_of_a_turn(lines: Lines) -> No
     assert 8 == len(line.came() or b"")
 
 
+async def test_what_is_large_does_not_wait_either(lines: Lines) -> None:
+    first, second = await lines.line(), await lines.line()
+
+    first.outgoing.write(b"a")
+    second.outgoing.write(bytes(100_000))
+
+    assert (b"a", 100_000) == (first.came(), len(second.came() or b""))
+
+
 async def test_one_that_is_alone_waits_for_no_other_turn(lines: Lines) -> None:
     line = await lines.line()
 

@@ -267,7 +267,7 @@ class Storm:
         leaves = self.luck.random() < LEAVES
         if not leaves:
             writer.write(asked)
-            if await self._answer(reader, name) == 429:
+            if await self._answer(reader, name) in {429, 503}:
                 await asyncio.sleep(0.05)  # else those who are refused make up most of the storm
             return True
         writer.write(asked[: self.luck.choice([len(asked), len(asked), len(asked) - 9])])
@@ -371,7 +371,7 @@ def assert_room_for_all(relay: RelayProcess, upstreams: Mapping[str, Upstream]) 
         for client, name in zip(clients, names, strict=True):
             client.send(request(chat(f"hold {name}", stream=True), key=KEY))
         assert until(lambda: all(len(each.requests("hold")) == AT_ONCE for each in upstreams.values()))
-        assert 429 == relay.ask(chat("hold plain", stream=True)).status
+        assert 503 == relay.ask(chat("hold plain", stream=True)).status
         answers = list(map(Client.answer, clients))
     assert [(200, True)] * len(names) == [(answer.status, answer.complete) for answer in answers]
     return len(names) + 1
