@@ -95,6 +95,8 @@ class Journal:
 
     def _undo(self) -> None:
         """Take half written frames back, since nothing behind them could be read."""
+        if self._file < 0:
+            return  # closed: there is nothing
         try:
             os.ftruncate(self._file, self._size)
         except OSError:

@@ -6,12 +6,14 @@ the next ones, if these come at once; one that is alone does not.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
 _TOGETHER = 32  # writes that wait, before they wait no longer: a turn may be long
-_LARGE = 64 << 10  # bytes that are not worth the wait
+_LARGE = 16 << 10  # bytes that do not wait: a slow client would be noticed too late
 _MANY = 2  # writes at the end of a turn, from which on they wait for those of the next,
+log = logging.getLogger("relay")
 _TURNS = 3  # at most for so many in all
 
 
@@ -43,7 +45,11 @@ class Outbox:
             self.before()
         for transport, data in waiting:
             if not transport.is_closing():
-                transport.write(data)
+                try:
+                    transport.write(data)
+                except RuntimeError:  # it was told before that nothing more comes
+                    log.exception("an answer could not be sent")
+                    transport.abort()
 
     def _end(self) -> None:
         """The turn is over."""
@@ -80,7 +86,7 @@ class Outgoing(asyncio.Transport):
         if not waiting:
             outbox.soon()
         waiting.append((self._transport, data))
-        if len(waiting) == _TOGETHER or len(data) > _LARGE:
+        if len(waiting) >= _TOGETHER or len(data) > _LARGE:
             outbox.send()
 
     # --- what comes after all that waits

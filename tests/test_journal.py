@@ -183,6 +183,16 @@ def test_of_what_is_written_together_only_what_does_not_fit_is_lost(tmp_path: Pa
     assert 1 == journal.lost
 
 
+def test_what_comes_after_the_end_is_lost_and_told(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.close()
+
+    journal.append(record("late"))
+
+    assert (1, 1) == (journal.lost, len(segments(tmp_path)))
+    assert "1 records lost" in str(journal.alarm)
+
+
 async def test_what_ends_in_one_turn_is_written_at_its_end(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     blotter = Blotter(journal, Outbox())

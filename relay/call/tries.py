@@ -101,7 +101,10 @@ class Tries(msgspec.Struct, eq=False):
             self.health.rests(self.target.name, "its key was refused", _REFUSED_REST, now)
         step = self._instead(fault.said, now) if isinstance(fault, UpstreamRefusal) else None
         if step is None:
-            step = self._after(of_fault(fault), _told(fault), now, torn)
+            verdict = of_fault(fault)
+            if torn and now >= self.until:  # it was answering: that the caller waits no longer says nothing of it
+                verdict = verdict._replace(blames=False)
+            step = self._after(verdict, _told(fault), now, torn)
         return None if begun else step
 
     async def turn_to(self, step: Step) -> None:

@@ -85,6 +85,10 @@ class RelayProtocol(HttpToolsProtocol):
         self._turn.leave()
         super().connection_lost(exc)
 
+    def eof_received(self) -> None:
+        """The client sends no more, and may still read: its transport closes with what was handed to it by now."""
+        self._outbox.send()
+
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
@@ -164,7 +168,7 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _linger(self) -> None:
         """Say that nothing more comes, but let the client finish sending: a hard close could lose it the answer."""
-        self._deaf = True
+        self._deaf, self._in_head = True, False
         self._since = self.loop.time()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -250,7 +254,7 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _end_after_turn(self) -> None:
         """End the connection, at once or after the rest of a body; or go on, where that rest is soon read."""
-        if self._in_message and not self._turn.swallows:
+        if self._in_message and self.cycle is self._turn and not self._turn.swallows:
             self._linger()  # the answer was a refusal, and there is more to come than is worth reading for nothing
         elif not self._turn.keep_alive or self._deaf:
             self.transport.close()

@@ -24,10 +24,10 @@ class Watch:
         self._timer = asyncio.get_running_loop().call_later(PERIOD, self._look)
 
     def _look(self) -> None:
+        self.start()
         now = asyncio.get_running_loop().time()
         for connection in list(self.connections):
             connection.tick(now)
-        self.start()
 
     def stop(self) -> None:
         """Look no more, and end every request that is still under way."""

@@ -37,14 +37,12 @@ _USAGE_OPTION = (b"stream_options", b"include_usage")
 class Upstream:
     """One configured upstream.
 
-    `patience`: seconds; a caller who waits longer needs no deadline beside the upstream's own.
     `refuse_usage`: models that turned out not to take `stream_options`; learnt while running, forgotten at the end.
     """
 
     name: str
     engine: Engine = field(repr=False)
     credentials: Credentials = field(default_factory=lambda: Credentials([Credential(())]), repr=False)
-    patience: float = 0.0
     refuse_usage: set[str] = field(default_factory=set, repr=False)
 
 
@@ -73,7 +71,7 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
         began = time.perf_counter_ns()
         try:
             left = until - began / 1e9
-            reply = await upstream.engine.open(request, edited.body, None if left > upstream.patience else left)
+            reply = await upstream.engine.open(request, edited.body, left)
         except (RelayError, CancelledError) as fault:
             key, error = credential.fingerprint, fault.message if isinstance(fault, RelayError) else _GIVEN_UP
             tries.append(Try(upstream.name, model, error=error, key=key, total_ms=_since(began)))

@@ -10,8 +10,6 @@ from relay.upstream.door import Upstream
 from relay.upstream.echo import EchoEngine
 from relay.wire import Origin, Wire
 
-_NEARLY = 0.9  # of the first byte's limit: OpenAI's clients wait ten minutes, which is that limit, less what it takes
-
 
 def build(spec: config.Upstream, queue: Queue) -> Upstream:
     """The upstream that `spec` describes. Raises SetupFault when its CA file or its proxy cannot be used.
@@ -21,7 +19,7 @@ def build(spec: config.Upstream, queue: Queue) -> Upstream:
     if spec.kind == "echo":
         return Upstream(spec.name, EchoEngine())
     found = Credentials([_credential(spec, key) for key in spec.api_keys or (None,)])
-    return Upstream(spec.name, _engine(spec, Line(queue.size, queue.wait)), found, _NEARLY * spec.timeouts.first_byte)
+    return Upstream(spec.name, _engine(spec, Line(queue.size, queue.wait)), found)
 
 
 def _engine(spec: config.Upstream, line: Line) -> Engine:

@@ -3,12 +3,12 @@
 The life of a connection: idle -> (send) -> waiting for the head -> body -> idle again, or closed. Bytes that come
 before anyone asks for the body are kept; the flow stops at `_KEPT_MAX` of them.
 
-Two kinds of read are nearly all of them, and need no parser: a whole answer whose head is the last one's, and in a
-chunked stream one whole chunk.
+Nearly all reads need no parser: a whole answer whose head is the last one's, and in a chunked stream one whole chunk.
 """
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
+from math import inf
 from time import monotonic
 
 import httptools
@@ -45,7 +45,7 @@ class Connection(asyncio.Protocol):
         "_fault", "_head", "_head_size", "_held", "_informational", "_lines", "_loop", "_name", "_outbox", "_pace",
         "_parser", "_paused", "_paused_at", "_released", "_repeat", "_reusable", "_spent", "_stale", "_take",
         "_transport", "_uploaded", "_writable", "born", "busy", "closed", "connect_ms", "headers", "idle_since",
-        "reused", "sent_at", "status", "touched",
+        "reused", "sent_at", "status", "touched", "within",
     )  # fmt: skip
 
     def __init__(self, name: str, outbox: Outbox, released: Released, again: Again | None = None) -> None:
@@ -62,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._begins = 0  # where in the last chunk its content began, behind the size
         self.connect_ms: float | None = None
         self._deadline: Deadline | None = None
+        self.within = inf  # seconds: the same, for who waits so long that only a slow body can be too late
         self.closed = self.busy = self.reused = self._paused = self._uploaded = self._spent = False
         self.born = monotonic()
         self.idle_since = self.touched = self.sent_at = self._paused_at = 0.0
@@ -143,7 +144,7 @@ class Connection(asyncio.Protocol):
 
     def begun(self) -> None:
         """See relay.exchange.Reply."""
-        self._deadline = None
+        self._deadline, self.within = None, inf
 
     def abort(self) -> None:
         """Close now if an answer is still under way; afterwards nothing more is handed on."""
@@ -168,7 +169,8 @@ class Connection(asyncio.Protocol):
         if self._held or self._ended or not self.busy:
             return
         read_at = self.touched if self._head else None
-        wrong = late(self._name, timeouts, now, sent_at=self.sent_at, read_at=read_at, deadline=self._deadline)
+        deadline = self._deadline or Deadline(self.within, self.sent_at + self.within)
+        wrong = late(self._name, timeouts, now, sent_at=self.sent_at, read_at=read_at, deadline=deadline)
         if wrong is None and self._pace is not None and not self._paused:
             wrong = self._pace.late(self._name, now)
         if wrong is not None:
@@ -201,23 +203,21 @@ class Connection(asyncio.Protocol):
         else:
             transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
 
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
     async def _upload(self, head: bytes, body: AsyncIterable[bytes]) -> None:
         """Send a body of unknown length in chunks; an early answer ends the sending."""
-        self._uploaded = False
-        self._write(head + b"transfer-encoding: chunked\r\n\r\n")
+        transport, self._uploaded = self._transport, False
+        if transport is None:
+            return
+        transport.write(head + b"transfer-encoding: chunked\r\n\r\n")
         async for piece in body:
             if self._writable is not None:
                 await self._writable
             if self._head or self._fault:
                 return
             if piece:
-                self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             self.sent_at = monotonic()  # the wait for the answer starts when all is sent
-        self._write(b"0\r\n\r\n")
+        transport.write(b"0\r\n\r\n")
         self._uploaded = True
 
     def _wake(self) -> None:

@@ -5,6 +5,7 @@ upstream before a single byte of an answer came.
 """
 
 import asyncio
+import math
 import ssl
 from collections.abc import AsyncIterable, Coroutine
 from time import monotonic
@@ -21,6 +22,7 @@ from relay.wire.patience import Deadline
 
 IDLE_MAX = 4.0  # seconds a connection is kept unused: below what servers allow (5 s is common), so few go stale
 AGE_MAX = 60.0  # seconds a connection is used: a changed address of the upstream is found within that time
+_NEARLY = 0.9  # of the first byte's limit: OpenAI's clients wait ten minutes, which is that limit, less what it takes
 _SWEEPS_PER_TIMEOUT = 10
 _SWEEP_MIN, _SWEEP_MAX = 0.02, 1.0  # seconds between two sweeps
 
@@ -48,6 +50,7 @@ class Wire:
         self._sweep: asyncio.TimerHandle | None = None
         limits = (timeouts.first_byte, timeouts.idle, timeouts.total or timeouts.idle)
         self._period = _period(min(limits))
+        self._soon = _NEARLY * timeouts.first_byte  # who waits longer for a head needs no deadline of his own
 
     def open(
         self, request: Request, body: bytes | AsyncIterable[bytes], within: float | None = None
@@ -55,14 +58,15 @@ class Wire:
         """See relay.exchange.Engine."""
         head = request.written or self._written(request)
         connection = self._reuse()
-        if connection is None or within is not None:
+        if connection is None or (within is not None and within < self._soon):
             return self._opened(head, body, connection, within)
+        connection.within = math.inf if within is None else within
         return connection.exchange(head, body)
 
     async def _opened(
         self, head: bytes, body: bytes | AsyncIterable[bytes], connection: Connection | None, within: float | None
     ) -> Answer:
-        """The exchange for which no connection was idle, or which has a deadline."""
+        """The exchange for which no connection was idle, or whose head has a deadline."""
         deadline = None if within is None else Deadline.of(within)
         if connection is None:
             connection = await self._alone(self._acquire(deadline))
@@ -70,6 +74,7 @@ class Wire:
                 connection = await self._alone(self._connect(deadline))
         if within is not None:
             self._watch(within)
+        connection.within = math.inf
         return await connection.exchange(head, body, deadline)
 
     async def _again(self, head: bytes, body: bytes, deadline: Deadline | None) -> Answer:

@@ -213,6 +213,31 @@ async def test_what_the_caller_would_wait_goes_on_behind_the_head(build: Build, 
         await server.talks[-1].gone.wait()
 
 
+@pytest.mark.parametrize("reused", [False, True])
+async def test_who_waits_longer_than_a_head_may_take_waits_for_a_body_no_longer_than_he_says(
+    build: Build, reused: bool
+) -> None:
+    async def script(talk: Talk) -> None:
+        if reused:
+            await talk.request()
+            await talk.send(whole(b"ok"))
+        await talk.request()
+        await talk.send(CHUNKED)
+        while not talk.gone.is_set():
+            await talk.send(chunk(b": still here\n\n"))
+            await asyncio.sleep(0.05)
+
+    async with peer(script) as server:
+        engine = build(server.url, timeouts=Timeouts(first_byte=SHORT))
+        if reused:
+            assert (200, b"ok") == await fetched(engine)
+        reply = await engine.open(*post(), within=SHORT * 3)
+        began = monotonic()
+        with pytest.raises(UpstreamTimeout, match=rf"did not answer within 0\.6 seconds, {ALL}"):
+            await pumped(reply)
+        assert monotonic() - began < SHORT * 3 + 0.5
+
+
 async def test_an_answer_that_has_begun_may_take_longer_than_the_caller_would_wait(build: Build) -> None:
     async def script(talk: Talk) -> None:
         await talk.request()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.client import chat
 from tests.process import RelayProcess, Start, free_port
-from tests.upstream import Close, Never, Pause, Reset, Step, Upstream, event, opening, piece, response, stream
+from tests.upstream import END, Close, Never, Pause, Reset, Step, Upstream, event, opening, piece, response, stream
 
 FINE = response({"choices": [{"message": {"content": "fine"}}]})
 SAID = event({"choices": [{"index": 0, "delta": {"content": "fine"}}]})
@@ -254,6 +254,16 @@ def test_no_try_lasts_longer_than_the_caller_waits(
         answer.error["code"],
         answer.header("x-relay-attempts"),
     )
+
+
+def test_who_waits_no_longer_for_a_body_makes_nobody_ill(relay: RelayProcess, upstream: Upstream) -> None:
+    upstream.play("first", opening().replace(b"text/event-stream", b"application/json"), Pause(0.8), piece(b"{}"), END)
+
+    hurried = [relay.ask(chat("alone"), "x-stainless-read-timeout: 0.2").status for _ in range(6)]
+    patient = relay.ask(chat("alone"))
+
+    assert ([504] * 6, 200) == (hurried, patient.status)
+    assert "well" == relay.ask(method="GET", path="/readyz").json()["targets"]["script/first"]["state"]
 
 
 def test_the_clients_own_tries_are_one_call(relay: RelayProcess, upstream: Upstream) -> None:

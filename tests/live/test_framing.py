@@ -1,5 +1,6 @@
 """HTTP at its edges: what is ambiguous is refused, and the connection closed: no request hides in another."""
 
+import socket
 import time
 
 import pytest
@@ -234,6 +235,55 @@ def test_a_request_byte_by_byte(relay: RelayProcess, upstream: Upstream, model: 
 
         assert 200 == client.answer().status
     assert chat(model) == upstream.requests(model)[0].body
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/models"])
+def test_a_client_that_sends_no_more_still_gets_its_answer(relay: RelayProcess, path: str) -> None:
+    for _ in range(5):
+        with relay.connect() as client:
+            client.send(request(path=path, method="GET", key=KEY))
+            client.socket.shutdown(socket.SHUT_WR)
+
+            answer = client.answer()
+            assert (200, True) == (answer.status, answer.complete)
+
+
+def test_a_connection_that_was_told_its_end_is_ended(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    """Whatever half of a request lies behind the last one that is answered."""
+    upstream.play(model, Pause(0.3), FINE)
+    whole = request(chat(model), key=KEY).replace(b"content-length: ", b"transfer-encoding: chunked\r\nx-length: ")
+    head, _, body = whole.partition(b"\r\n\r\n")
+
+    with relay.connect() as client:
+        client.send(head + b"\r\n\r\n" + piece(body) + b"0\r\n\r\n" + b"GET /hea")
+        answer = client.answer()
+        assert b"" == client.rest()
+        assert until(lambda: is_cut(client), within=6, every=0.5)
+
+    assert (200, True) == (answer.status, answer.complete)
+
+
+def is_cut(client: Client) -> bool:
+    try:
+        client.send(b"l")
+    except ConnectionError:
+        return True
+    return False
+
+
+def test_behind_a_long_request_half_of_another(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    upstream.play(model, Pause(0.3), FINE)
+    whole = request(chat(model), key=KEY).replace(b"content-length: ", b"transfer-encoding: chunked\r\nx-length: ")
+    head, _, body = whole.partition(b"\r\n\r\n")
+    other = request(chat(model), key=KEY)
+
+    with relay.connect() as client:
+        client.send(head + b"\r\n\r\n" + piece(body) + b"0\r\n\r\n" + other[:-5])
+        first = client.answer()
+        client.send(other[-5:])
+        second = client.answer()
+
+    assert [(200, True)] * 2 == [(answer.status, answer.complete) for answer in (first, second)]
 
 
 @pytest.mark.timeout(40)

@@ -207,7 +207,7 @@ async def test_a_refusal_without_end_is_not_kept() -> None:
 
 async def test_every_try_is_told_how_long_the_caller_waits() -> None:
     player = Player([Played(400, NO_OPTION), Played(200)])
-    await opened(player, stream=True, until=time.perf_counter() + 50, upstream=Upstream("up", player, patience=60.0))
+    await opened(player, stream=True, until=time.perf_counter() + 50, upstream=Upstream("up", player))
     first, second = player.withins
     assert 49 < second <= first <= 50
 
