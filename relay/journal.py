@@ -113,20 +113,20 @@ class Journal:
 
 
 class Blotter:
-    """Takes down what ends within one turn of the event loop, to be written to the journal at once.
+    """Takes down what ends, to be written to the journal at once, at the latest before the outbox sends anything.
 
-    Whoever sends something first has it written: nothing is delivered that is not in the journal.
+    So nothing is delivered that is not in the journal.
     """
 
     def __init__(self, journal: Journal, outbox: Outbox) -> None:
-        """`outbox` is what is sent over. From now on it has everything written before it sends."""
+        """`outbox` is what is sent over."""
         self._journal = journal
         self._taken: list[tuple[Record, bytes | None, bytes | None]] = []
         self._outbox = outbox
         outbox.before = self.write
 
     def append(self, record: Record, request: bytes | None = None, response: bytes | None = None) -> None:
-        """Take it down, to be written at the end of this turn at the latest. Never raises."""
+        """Take it down, to be written when the outbox sends, which it then does soon. Never raises."""
         taken = self._taken
         if not taken:
             self._outbox.soon()

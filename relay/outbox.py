@@ -13,8 +13,8 @@ from typing import Any
 _TOGETHER = 32  # writes that wait, before they wait no longer: a turn may be long
 _LARGE = 16 << 10  # bytes that do not wait: a slow client would be noticed too late
 _MANY = 2  # writes at the end of a turn, from which on they wait for those of the next,
-log = logging.getLogger("relay")
 _TURNS = 3  # at most for so many in all
+log = logging.getLogger("relay")
 
 
 class Outbox:
