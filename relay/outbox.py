@@ -44,10 +44,10 @@ class Outbox:
         if self.before is not None:
             self.before()
         for transport, data in waiting:
-            if not transport.is_closing():
-                try:
-                    transport.write(data)
-                except RuntimeError:  # it was told before that nothing more comes
+            try:
+                transport.write(data)
+            except RuntimeError:  # how it says that it is closed, or was told before that nothing more comes
+                if not transport.is_closing():
                     log.exception("an answer could not be sent")
                     transport.abort()
 

@@ -18,7 +18,7 @@ from relay.errors import SetupFault
 from relay.journal import Journal, batches, claim, segments
 from relay.store import Place, Store, StoreFault
 
-_GATHER = 0.02  # seconds that a batch may gather
+_GATHER = 0.1  # seconds that a batch may gather: one more costs as much as a dozen rows
 _MINUTE = 60.0
 _PAUSES = (0.1, 30.0)  # seconds between two tries with a store that fails, first and longest
 
