@@ -184,6 +184,18 @@ def once(*pieces: bytes) -> Script:
     return script
 
 
+def silent_after(answer: bytes) -> Script:
+    """The first request of a connection is answered; at the second nothing happens until the other side leaves."""
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(answer)
+        await talk.request()
+        await talk.gone.wait()
+
+    return script
+
+
 def stuck(*pieces: bytes) -> Script:
     """As `once`, but then nothing happens any more."""
 

@@ -8,7 +8,7 @@ import pytest
 from relay.errors import Overloaded, UpstreamError
 from tests.engines.asking import Taker, fetched, post, pumped, until
 from tests.engines.conftest import Build
-from tests.engines.peer import CHUNKED, Talk, chunk, once, peer, playing, stuck, whole
+from tests.engines.peer import CHUNKED, Talk, chunk, once, peer, playing, silent_after, stuck, whole
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,7 @@ async def test_closing_an_engine_cuts_what_runs(build: Build, pieces: tuple[byte
 
 
 async def test_a_request_that_is_cut_is_not_sent_again(build: Build) -> None:
-    async def script(talk: Talk) -> None:
-        await talk.request()
-        await talk.send(whole(b"ok"))
-        await talk.request()
-        await talk.gone.wait()
-
-    async with peer(script) as server:
+    async with peer(silent_after(whole(b"ok"))) as server:
         engine = build(server.url)
         assert (200, b"ok") == await fetched(engine)
         asking = asyncio.create_task(engine.open(*post()))

@@ -14,7 +14,7 @@ from relay.wire import Wire
 from relay.wire.patience import PACE_WINDOW
 from tests.engines.asking import Taker, fetched, post, pumped, until
 from tests.engines.conftest import Build
-from tests.engines.peer import CHUNKED, Talk, chunk, peer, playing, stuck, whole
+from tests.engines.peer import CHUNKED, Talk, chunk, peer, playing, silent_after, stuck, whole
 
 SHORT = 0.2
 
@@ -66,14 +66,7 @@ async def test_first_byte(build: Build, pieces: tuple[bytes, ...]) -> None:
 
 async def test_a_request_that_is_not_answered_in_time_is_not_sent_again(build: Build) -> None:
     """Also over a connection that was used before: the upstream may be at work for it."""
-
-    async def script(talk: Talk) -> None:
-        await talk.request()
-        await talk.send(whole(b"ok"))
-        await talk.request()
-        await talk.gone.wait()
-
-    async with peer(script) as server:
+    async with peer(silent_after(whole(b"ok"))) as server:
         engine = build(server.url, timeouts=Timeouts(first_byte=SHORT))
         assert (200, b"ok") == await fetched(engine)
         with pytest.raises(UpstreamTimeout, match=r"did not answer for 0\.2 seconds"):
