@@ -1,5 +1,6 @@
 """How it starts, how it refuses to start, and how it goes."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -11,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from relay.app import App
+from relay.config import load
+from relay.record import Record
 from tests.client import Client, chat, request
 from tests.process import KEY, RelayProcess, Start, configuration
+from tests.records import record
 from tests.upstream import DONE, END, Never, Pause, Upstream, event, opening, piece, response
 from tests.waiting import until
 
@@ -35,6 +40,28 @@ def test_a_running_stream_completes(start: Start, upstream: Upstream, model: str
     assert 0 == code
     assert ["ok"] == [row["outcome"] for row in relay.log()]
     assert "Traceback" not in relay.output
+
+
+async def test_what_ends_in_the_very_last_turns_is_in_the_log(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"store: sqlite:///{tmp_path / 'relay.db'}")
+    app = App(load(tmp_path / "config.yaml", {}), {})
+    blotter = (await app.start())["blotter"]
+    ended: list[Record] = []
+
+    def end_one() -> None:
+        if not stopping.done():
+            ended.append(record(str(len(ended)), started_at=time.time_ns() // 1000))
+            blotter.append(ended[-1])
+            asyncio.get_running_loop().call_soon(end_one)
+
+    asyncio.get_running_loop().call_soon(end_one)
+    stopping = asyncio.create_task(app.stop())
+    await stopping
+
+    assert ended
+    with closing(sqlite3.connect(tmp_path / "relay.db")) as db:
+        assert [(len(ended),)] == db.execute("SELECT count(*) FROM requests").fetchall()
+    assert [] == list((tmp_path / "relay.journal").iterdir())
 
 
 def test_nobody_new_is_let_in_while_it_goes(start: Start, upstream: Upstream, model: str) -> None:
