@@ -3,7 +3,7 @@
 It is the only hand-off from the request path to the store: whoever writes the store reads these files, after a crash as
 on any other day. Every write is one write(2), and survives the death of the process, though not of the machine.
 
-    frame    crc32 · three lengths · record (JSON) · request body · response body
+    frame    crc32 · three lengths · records (JSON) · request body · response body; with bodies there is one record
     segment  NAME.journal, at most a little over SEGMENT bytes; the process that writes to it holds an flock on it
 """
 
@@ -13,7 +13,6 @@ import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from zlib import crc32
 
@@ -32,7 +31,7 @@ _NONE = 0xFFFFFFFF  # the length of a body that is not kept
 _NO_BODIES = _BODIES.pack(_NONE, _NONE)
 _TOGETHER = 32  # records that wait for the end of a turn, at most
 
-Frame = tuple[bytes, ...]  # in parts: what is checked, and the bodies if there are any
+Kept = tuple[Record, bytes | None, bytes | None]  # an Entry, as a plain tuple
 
 
 class Journal:
@@ -52,17 +51,17 @@ class Journal:
         self._size = 0
 
     def append(self, record: Record, request: bytes | None = None, response: bytes | None = None) -> None:
-        """Write one frame. Never raises: what cannot be written is counted in `lost`, and `alarm` says why."""
-        self.write([framed(record, request, response)])
+        """Write one entry. Never raises: what cannot be written is counted in `lost`, and `alarm` says why."""
+        self.write([(record, request, response)])
 
-    def write(self, together: Sequence[Frame]) -> None:
-        """Write frames, all of them at once; where that fails, each by itself, so that no more than must be is lost."""
-        fault = self._write(together)
+    def write(self, together: Sequence[Kept]) -> None:
+        """Write entries, all of them at once; where that fails, each by itself: no more than must be is lost."""
+        fault = self._write(framed(together))
         if fault is None:
             return
         if len(together) > 1:
-            for frame in together:
-                self.write([frame])
+            for entry in together:
+                self.write([entry])
         else:
             self.lost += 1
             self.alarm = f"journal {self.folder}: {fault}; {self.lost} records lost so far"
@@ -73,9 +72,8 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def _write(self, together: Sequence[Frame]) -> str | None:
+    def _write(self, parts: Sequence[bytes]) -> str | None:
         """What went wrong, None when all was written: the segment is then as it was before."""
-        parts = list(chain.from_iterable(together))
         size = sum(map(len, parts))
         try:
             fault = None if os.writev(self._file, parts) == size else "the disk is full"
@@ -121,7 +119,7 @@ class Blotter:
     def __init__(self, journal: Journal, outbox: Outbox) -> None:
         """`outbox` is what is sent over."""
         self._journal = journal
-        self._taken: list[tuple[Record, bytes | None, bytes | None]] = []
+        self._taken: list[Kept] = []
         self._outbox = outbox
         outbox.before = self.write
 
@@ -138,19 +136,28 @@ class Blotter:
         """Write what was taken down."""
         if self._taken:
             taken, self._taken = self._taken, []
-            self._journal.write([framed(*entry) for entry in taken])  # one after the other, which takes half as long
+            self._journal.write(taken)
 
 
-def framed(record: Record, request: bytes | None, response: bytes | None) -> Frame:
-    """One record and its bodies as they are written."""
-    line = written(record)
-    if request is None and response is None:
-        checked = _LENGTHS.pack(len(line), _NONE, _NONE) + line
-        return (_CRC.pack(crc32(checked)) + checked,)
+def framed(together: Sequence[Kept]) -> list[bytes]:
+    """Entries as they are written, in parts: as one frame where none has bodies, else each as its own."""
+    bare = [record for record, request, response in together if request is None and response is None]
+    if len(bare) == len(together):
+        return [_checked(bare, _NONE, _NONE)]
+    return [part for entry in together for part in _frame(*entry)]
+
+
+def _frame(record: Record, request: bytes | None, response: bytes | None) -> tuple[bytes, bytes, bytes]:
     sent, got = _kept(request), _kept(response)
-    lengths = len(line), _NONE if request is None else len(sent), _NONE if response is None else len(got)
-    checked = _LENGTHS.pack(*lengths) + line
-    return _CRC.pack(crc32(checked)) + checked, sent, got
+    lengths = _NONE if request is None else len(sent), _NONE if response is None else len(got)
+    return _checked([record], *lengths), sent, got
+
+
+def _checked(records: Sequence[Record], request: int, response: int) -> bytes:
+    """A frame but for its bodies, which have those lengths."""
+    line = written(records)
+    checked = _LENGTHS.pack(len(line), request, response) + line
+    return _CRC.pack(crc32(checked)) + checked
 
 
 def batches(path: Path, offset: int = 0) -> Iterator[Batch]:
@@ -164,7 +171,7 @@ def batches(path: Path, offset: int = 0) -> Iterator[Batch]:
         while size - offset >= _HEAD.size:
             piece = os.pread(file.fileno(), min(wanted, size - offset), offset)
             batch = _batch(piece, offset)
-            if batch.records:
+            if batch.lines:
                 yield batch
                 offset, wanted = batch.end, _PIECE
                 continue
@@ -210,15 +217,16 @@ def _bodies(piece: bytes, at: int, lengths: bytes) -> tuple[tuple[bytes | None, 
 
 
 def frames(path: Path, offset: int = 0) -> Iterator[tuple[int, Entry]]:
-    """The whole frames of a segment from `offset` on, one by one, each with the offset behind it.
+    """What is in the whole frames of a segment from `offset` on, one by one, each with the offset behind its frame.
 
     Raises OSError, and msgspec.DecodeError for a record that this version does not understand.
     """
     for batch in batches(path, offset):
-        for index, record in enumerate(batch.records):
+        for index, record in enumerate(batch.lines):
             request, response = batch.bodies.get(index, (None, None))
             offset += _HEAD.size + len(record) + len(request or b"") + len(response or b"")
-            yield offset, Entry(read(record), request, response)
+            for each in read(record):
+                yield offset, Entry(each, request, response)
 
 
 def beside(store: Path) -> Path:

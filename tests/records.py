@@ -49,4 +49,4 @@ def record(name: str, **changed: Any) -> Record:
 def batch(*entries: Entry) -> Batch:
     """The entries as the journal holds them."""
     bodies = {index: entry[1:] for index, entry in enumerate(entries) if entry[1:] != (None, None)}
-    return Batch([written(entry.record) for entry in entries], bodies)
+    return Batch([written([entry.record]) for entry in entries], bodies)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import SetupFault
-from relay.journal import SEGMENT, Blotter, Journal, beside, claim, framed, frames, segments
+from relay.journal import SEGMENT, Blotter, Journal, beside, claim, frames, segments
 from relay.outbox import Outbox
 from relay.record import BODY_KEPT, Entry, storable
 from tests.records import record
@@ -85,15 +85,19 @@ def test_reading_goes_on_from_an_offset(tmp_path: Path) -> None:
 
 
 def test_what_an_older_relay_wrote_is_read(tmp_path: Path) -> None:
-    """Its records are in msgpack; what is checked and how is the same."""
+    """Its records are in msgpack, or each by itself; what is checked and how is the same."""
     path = tmp_path / "1-1.journal"
-    for each, request in ((record("a"), b"request"), (record("b"), None)):
-        encoded = msgspec.msgpack.encode(each)
+    for encode, each, request in (
+        (msgspec.msgpack.encode, record("a"), b"request"),
+        (msgspec.msgpack.encode, record("b"), None),
+        (msgspec.json.encode, record("c"), b"third"),
+    ):
+        encoded = encode(each)
         lengths = struct.pack("<III", len(encoded), 0xFFFFFFFF if request is None else len(request), 0xFFFFFFFF)
         frame = struct.pack("<I", zlib.crc32(encoded, zlib.crc32(lengths))) + lengths + encoded + (request or b"")
         path.write_bytes((path.read_bytes() if path.exists() else b"") + frame)
 
-    assert [Entry(record("a"), b"request"), Entry(record("b"))] == read(tmp_path)
+    assert [Entry(record("a"), b"request"), Entry(record("b")), Entry(record("c"), b"third")] == read(tmp_path)
 
 
 def test_a_long_body_is_cut_and_can_be_told_from_a_whole_one(tmp_path: Path) -> None:
@@ -177,7 +181,7 @@ def test_of_what_is_written_together_only_what_does_not_fit_is_lost(tmp_path: Pa
     entries = [(record("small"), None, None), (record("large"), bytes(5000), None), (record("last"), None, None)]
 
     with full_disk(2000):
-        journal.write([framed(*entry) for entry in entries])
+        journal.write(entries)
 
     assert ["small", "last"] == [entry.record.client for entry in read(tmp_path)]
     assert 1 == journal.lost
@@ -204,6 +208,18 @@ async def test_what_ends_in_one_turn_is_written_at_its_end(tmp_path: Path) -> No
 
     assert [Entry(record("a"), b"request", b"response"), Entry(record("b"))] == read(tmp_path)
     assert journal.signal.is_set()
+
+
+async def test_what_has_no_bodies_shares_a_frame(tmp_path: Path) -> None:
+    blotter = Blotter(journal := Journal(tmp_path), Outbox())
+    several = [Entry(record(name, tags=("],[", "\n"))) for name in "abc"]
+
+    for entry in several:
+        blotter.append(*entry)
+    await asyncio.sleep(0)
+
+    assert several == read(tmp_path)
+    assert 1 == len({end for end, _ in frames(journal.current)})
 
 
 async def test_it_is_written_before_anything_is_sent(tmp_path: Path) -> None:

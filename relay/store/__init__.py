@@ -88,7 +88,10 @@ class Store(Protocol):
         """A number that changes whenever a key does. Cheap enough to ask every second."""
 
     def purge(self, before: int) -> int:
-        """Remove at most 500 rows of what started before that moment; 0 says that nothing is left to remove."""
+        """Remove some of what started before that moment; 0 says that nothing is left to remove.
+
+        What came into the store together goes together, when the last of it is that old.
+        """
 
     def get_meta(self, name: str) -> str | None: ...
 

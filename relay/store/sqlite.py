@@ -4,10 +4,11 @@ import errno
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,10 +18,12 @@ from relay.errors import SetupFault
 from relay.keys import Key
 from relay.record import BODY_KEPT, Batch, Record, is_old, read, written
 from relay.store import Bodies, Filter, Place, StoreFault, spans
-from relay.store.rows import named_queries, of_records, together
+from relay.store.page import newest_first, page
+from relay.store.rows import Row, named_queries, together
 
 _DAY = 86_400_000_000  # microseconds
 _END = 2**63 - 1  # later than any moment
+_PURGED = 500  # records after which a purge lets others write
 _FRESH = 16_384  # spans of which is remembered that they are stored, so that a history costs no look-up
 _SQL = files("relay.store") / "sql"
 _QUERY = named_queries((_SQL / "queries.sql").read_text())
@@ -36,6 +39,7 @@ class SqliteStore:
         self._path = path
         self._zstd = zstandard.ZstdCompressor()
         self._fresh: dict[bytes, int] = {}  # the day of spans that are stored
+        self._seen = 0, b""  # a page, and its answers
         try:
             if not readonly:
                 _create(path)
@@ -60,18 +64,10 @@ class SqliteStore:
                 and not self._run(_QUERY["move_place"], **read_from._asdict(), end=batch.end).rowcount
             ):
                 return None
-            if batch.records and is_old(batch.records[0]):  # and so is the rest of it: a segment is one process's
+            if batch.lines and is_old(batch.lines[0]):  # and so is the rest of it: a segment is one process's
                 batch = self._unknown(batch)
-            first: int = self._db.execute(_QUERY["next_seq"]).fetchone()["seq"]
-            requests = of_records(first, batch.records)
-            bodies = [
-                (first + index, *self._body_values(requests[index][1] // _DAY, *kept))
-                for index, kept in batch.bodies.items()
-            ]
-            for insert, found in (("insert_requests", requests), ("insert_bodies", bodies)):
-                for statement, values in together(_QUERY[insert], found):
-                    self._db.execute(statement, values)
-        return len(batch.records)
+            first: int = self._db.execute(_QUERY["next_place"]).fetchone()["place"]
+            return self._insert(first, batch) if batch.lines else 0
 
     def place(self, segment: str) -> Place:
         with self._wall():
@@ -92,30 +88,43 @@ class SqliteStore:
 
     def requests(self, wanted: Filter) -> list[Record]:
         until, last = wanted.before or (_END, "")
-        times = {"since": wanted.since or 0, "until": until, "last": _begin(last)}
+        since = wanted.since or 0
+        found: list[Record] = []
         with self._wall():
-            rows = self._run(_filtered("requests", wanted), **_asked(wanted), **times)
-            return self._matching(rows, wanted)
+            pages = self._run(_filtered("pages", wanted), **_asked(wanted), since=since, until=until)
+            for place, record in newest_first(pages):
+                if len(found) == wanted.limit or record.started_at < since:
+                    break
+                if (record.started_at, record.id) < (until, last) and self._fits(place, record, wanted):
+                    found.append(record)
+        return found
 
     def arrivals(self, place: int | None, wanted: Filter) -> tuple[int, list[Record]]:
+        found: list[Record] = []
         with self._wall():
             if place is None:
-                return self._run(_QUERY["newest_arrival"]).fetchone()["seq"], []
-            query = _filtered("arrivals", wanted)
-            rows = self._run(query, **_asked(wanted), place=place, limit=wanted.limit).fetchall()
-            return rows[-1]["seq"] if rows else place, self._matching(rows, wanted)
+                return self._run(_QUERY["newest_arrival"]).fetchone()["place"], found
+            done = place
+            for first, records in self._run(_filtered("arrivals", wanted), **_asked(wanted), place=place):
+                for at, record in enumerate(read(records.encode()), first):
+                    if len(found) == wanted.limit:
+                        return done, found
+                    if at > done:
+                        done = at
+                        found += [record] * self._fits(at, record, wanted)
+        return done, found
 
     def request(self, name: str) -> Record | None:
         with self._wall():
-            rows = self._beginning(_begin(name), *_moments(name))
-        if len(rows) > 1:
+            found = list(islice(self._beginning(name), 2))
+        if len(found) > 1:
             raise SetupFault(f"{name}: more than one request begins with this; give more of its id")
-        return read(rows[0]["record"].encode()) if rows else None
+        return found[0][1] if found else None
 
     def bodies(self, request_id: str) -> Bodies | None:
         with self._wall():
-            rows = self._beginning(_begin(request_id) + '"', *_moments(request_id))
-            return self._bodies(rows[0]["seq"]) if rows else None
+            place = self._place_of(request_id)
+            return None if place is None else self._bodies(place)
 
     def add_key(self, key: Key) -> None:
         models = None if key.models is None else json.dumps(key.models)
@@ -146,10 +155,16 @@ class SqliteStore:
 
     def purge(self, before: int) -> int:
         self._fresh.clear()
+        gone = 0
         with self._writing():
-            self._db.execute(_QUERY["note_last_seq"])
-            self._db.execute(_QUERY["purge_bodies"], [before])
-            gone = self._db.execute(_QUERY["purge_requests"], [before]).rowcount
+            self._db.execute(_QUERY["note_last_place"])
+            for first, number in self._db.execute(_QUERY["old_pages"], [before]).fetchall():
+                self._db.execute(_QUERY["purge_bodies"], [first, first + number - 1])
+                for part in ("purge_answers", "purge_facets", "purge_page"):
+                    self._db.execute(_QUERY[part], [first])
+                gone += number
+                if gone >= _PURGED:
+                    break
             return gone or self._db.execute(_QUERY["purge_spans"], [before // _DAY]).rowcount
 
     def get_meta(self, name: str) -> str | None:
@@ -223,35 +238,69 @@ class SqliteStore:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {min(version + 1, len(_MIGRATIONS))}")
 
-    def _beginning(self, begin: str, first: int, last: int) -> list[sqlite3.Row]:
-        """At most two rows whose records begin so, of requests that began between those moments."""
-        return self._run(_QUERY["request"], begin=begin, first=first, last=last).fetchall()
+    def _insert(self, first: int, batch: Batch) -> int:
+        """A page, of which the first record gets that place; return how many records it has."""
+        made, before = page(batch.lines)
+        self._db.execute(_QUERY["insert_page"], (first, *made[:-1]))
+        self._insert_many("insert_facets", [(first, nth, *facet) for nth, facet in enumerate(made.facets)])
+        bodies = {first + before[index]: kept for index, kept in batch.bodies.items()}
+        if bodies:
+            self._insert_bodies(first, made.until // _DAY, bodies)
+        return made.number
+
+    def _insert_bodies(self, first: int, day: int, bodies: Mapping[int, tuple[bytes | None, bytes | None]]) -> None:
+        """The bodies of some records of a page, by their places; the requests' spans are stored."""
+        answers, size, rows = [], 0, []
+        for place, (request, response) in bodies.items():
+            names = None if request is None else self._keep(request[:BODY_KEPT], day)
+            begin = length = None
+            if response is not None:
+                begin, length = size, min(len(response), BODY_KEPT)
+                answers.append(response[:BODY_KEPT])
+                size += length
+            rows.append((place, names, begin, length, _truncated(request, response)))
+        self._db.execute(_QUERY["insert_answers"], (first, size, self._packed(b"".join(answers))))
+        self._insert_many("insert_bodies", rows)
+
+    def _insert_many(self, insert: str, rows: Sequence[Row]) -> None:
+        for statement, values in together(_QUERY[insert], rows):
+            self._db.execute(statement, values)
+
+    def _beginning(self, begin: str) -> Iterator[tuple[int, Record]]:
+        """The records whose ids begin so, each with its place."""
+        first, last = _moments(begin)
+        for place, records in self._run(_QUERY["request"], begin=f'["{begin}', first=first, last=last):
+            yield from (each for each in enumerate(read(records.encode()), place) if each[1].id.startswith(begin))
+
+    def _place_of(self, request_id: str) -> int | None:
+        return next((place for place, record in self._beginning(request_id) if record.id == request_id), None)
 
     def _unknown(self, batch: Batch) -> Batch:
         """Of an older relay's records those that are not there: it did not note how far its segments were read."""
         found = Batch([], {}, batch.end)
-        for index, line in enumerate(batch.records):
-            record = read(line)
-            if self._beginning(_begin(record.id) + '"', record.started_at, record.started_at):
+        for index, line in enumerate(batch.lines):
+            (record,) = read(line)
+            if self._place_of(record.id) is not None:
                 continue
             if index in batch.bodies:
-                found.bodies[len(found.records)] = batch.bodies[index]
-            found.records.append(written(record))
+                found.bodies[len(found.lines)] = batch.bodies[index]
+            found.lines.append(written([record]))
         return found
 
-    def _body_values(self, day: int, request: bytes | None, response: bytes | None) -> tuple[Any, ...]:
-        """The values of the row of a request's bodies, behind its seq; the request's spans are stored."""
-        names = None if request is None else self._keep(request[:BODY_KEPT], day)
-        answer = None if response is None else response[:BODY_KEPT]
-        packed, size = (None, None) if answer is None else (self._packed(answer), len(answer))
-        return names, packed, size, _truncated(request, response)
-
-    def _bodies(self, seq: int) -> Bodies:
-        row = self._db.execute(_QUERY["bodies"], [seq]).fetchone()
+    def _bodies(self, place: int) -> Bodies:
+        row = self._db.execute(_QUERY["bodies"], [place]).fetchone()
         if row is None:
             return Bodies(None, None)
-        truncated = tuple(row["truncated"].split())
-        return Bodies(self._joined(row["request"]), _unpacked(row["response"], row["response_size"]), truncated)
+        begin, size = row["begin"], row["response_size"]
+        answer = _unpacked(row["response"], size) if begin is None else self._answers(place)[begin : begin + size]
+        return Bodies(self._joined(row["request"]), answer, tuple(row["truncated"].split()))
+
+    def _answers(self, place: int) -> bytes:
+        """The answers of the page in which that place is; the last ones are remembered, for who reads one by one."""
+        first, size, data = self._db.execute(_QUERY["answers"], [place]).fetchone()
+        if first != self._seen[0]:
+            self._seen = first, _unpacked(data, size) or b""
+        return self._seen[1]
 
     def _keep(self, body: bytes, day: int) -> bytes:
         """Store what is new of a body, and return the names of its spans."""
@@ -280,23 +329,23 @@ class SqliteStore:
         rows = (self._db.execute(_QUERY["span"], [key]).fetchone() for key in keys)
         return b"".join(_unpacked(row["data"], row["size"]) or b"" for row in rows if row)
 
-    def _matching(self, rows: Iterator[sqlite3.Row] | Sequence[sqlite3.Row], wanted: Filter) -> list[Record]:
-        """The records of the rows that hold the wanted text, read only until there are enough of them."""
-        found: list[Record] = []
-        for row in rows:
-            if len(found) == wanted.limit:
-                break
-            if wanted.text is None or self._mentions(row, wanted.text):
-                found.append(read(row["record"].encode()))
-        return found
+    def _fits(self, place: int, record: Record, wanted: Filter) -> bool:
+        """Whether all filters let the record at that place through, but for those by time."""
+        first, last = wanted.status or (record.status, record.status)
+        return (
+            wanted.key in (None, record.key)
+            and wanted.model in (None, record.model, record.alias)
+            and first <= record.status <= last
+            and (wanted.text is None or self._mentions(place, record, wanted.text))
+        )
 
-    def _mentions(self, row: sqlite3.Row, text: str) -> bool:
+    def _mentions(self, place: int, record: Record, text: str) -> bool:
         """Whether the text stands in the record or its bodies, as itself or as JSON writes it."""
         forms = {form.lower() for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])}
-        record: str = row["record"].lower()
-        return any(form in record for form in forms) or any(
+        said = written([record]).decode().lower()
+        return any(form in said for form in forms) or any(
             form in held
-            for body in self._bodies(row["seq"])[:2]
+            for body in self._bodies(place)[:2]
             if body and (held := body.decode(errors="replace").lower())
             for form in forms
         )
@@ -319,20 +368,15 @@ def _key(row: dict[str, Any]) -> Key:
 
 
 def _filtered(query: str, wanted: Filter) -> str:
-    """Only the filters that are asked for, so that each is free to use its index."""
-    asked = {"of_key": wanted.key, "of_model": wanted.model, "of_status": wanted.status}
-    filters = " ".join(_QUERY[name] for name, value in asked.items() if value is not None)
-    return _QUERY[query].replace("/* filters */", filters)
+    """The query with only those filters that are asked for."""
+    filters = {"of_key": wanted.key, "of_model": wanted.model, "of_status": wanted.status}
+    asked = " ".join(_QUERY[name] for name, value in filters.items() if value is not None)
+    return _QUERY[query].replace("/* filters */", _QUERY["some"].replace("/* asked */", asked) if asked else "TRUE")
 
 
 def _asked(wanted: Filter) -> dict[str, Any]:
     first, last = wanted.status or (None, None)
     return {"key": wanted.key, "model": wanted.model, "status_from": first, "status_to": last}
-
-
-def _begin(name: str) -> str:
-    """What the record of a request whose id begins with `name` begins with."""
-    return f'["{name}'
 
 
 def _moments(name: str) -> tuple[int, int]:

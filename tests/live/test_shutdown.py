@@ -60,7 +60,7 @@ async def test_what_ends_in_the_very_last_turns_is_in_the_log(tmp_path: Path) ->
 
     assert ended
     with closing(sqlite3.connect(tmp_path / "relay.db")) as db:
-        assert [(len(ended),)] == db.execute("SELECT count(*) FROM requests").fetchall()
+        assert [(len(ended),)] == db.execute("SELECT count(*) FROM log").fetchall()
     assert [] == list((tmp_path / "relay.journal").iterdir())
 
 

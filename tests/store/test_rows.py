@@ -1,28 +1,14 @@
-"""What is written for each request, and how many rows go into a statement."""
+"""Named statements, and how many rows go into one."""
 
 import pytest
 
-from relay.record import written
-from relay.store.rows import named_queries, of_records, together
-from tests.records import record
+from relay.store.rows import named_queries, together
 
 
 def test_named_queries() -> None:
     text = "-- one: The first.\nSELECT 1;\n\n-- two: The second.\nSELECT 2\nFROM t;\n"
 
     assert {"one": "SELECT 1", "two": "SELECT 2\nFROM t"} == named_queries(text)
-
-
-def test_a_row_has_what_filters_look_at_and_the_record() -> None:
-    line = written(record("one"))
-
-    assert [
-        (
-            7,
-            *(getattr(record("one"), name) for name in ("started_at", "key", "alias", "model", "status")),
-            line.decode(),
-        )
-    ] == (of_records(7, [line]))
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (9, [8, 1]), (73, [64, 8, 1]), (130, [64, 64, 1, 1])])

@@ -48,7 +48,7 @@ def test_a_batch_is_kept_whole_or_not_at_all(store: Store) -> None:
     place = store.place("1-1.journal")
 
     with pytest.raises(msgspec.DecodeError):
-        store.insert(Batch([*whole.records, b"[no record]"], whole.bodies, 9), place)
+        store.insert(Batch([*whole.lines, b"[no record]"], whole.bodies, 9), place)
 
     assert [] == names(store)
     assert place == store.place("1-1.journal")
@@ -203,6 +203,30 @@ def test_bodies_come_back_byte_for_byte(store: Store, case: str) -> None:
     assert Bodies(*BODIES[case]) == store.bodies(identity("a"))
 
 
+def test_each_record_of_a_page_has_its_own_bodies(store: Store) -> None:
+    bodies = {"a": (b"1", b"one"), "b": (None, b""), "c": (b"", None), "d": (None, None), "e": (b"5", b"five")}
+    store.insert(batch(*[Entry(record(f"{name}0"), *kept) for name, kept in bodies.items()]))
+    store.insert(batch(*[Entry(record(f"{name}1"), *reversed(kept)) for name, kept in bodies.items()]))
+
+    assert bodies == {name: (store.bodies(identity(f"{name}0")) or ())[:2] for name in bodies}
+    assert {name: kept[::-1] for name, kept in bodies.items()} == {
+        name: (store.bodies(identity(f"{name}1")) or ())[:2] for name in bodies
+    }
+
+
+def test_what_came_together_goes_together(store: Store) -> None:
+    """With the last of it, and its bodies with it."""
+    store.insert(batch(Entry(record("a"), b"1", b"one"), Entry(record("b", started_at=NOON + 9), b"2", b"two")))
+    store.insert(batch(Entry(record("c", started_at=NOON + 3), b"3", b"three")))
+
+    assert [1] == purged(store, NOON + 9)
+    assert ["b", "a"] == names(store)
+    assert Bodies(b"1", b"one") == store.bodies(identity("a"))
+
+    assert [2, 3] == purged(store, NOON + 2 * DAY)
+    assert [] == names(store)
+
+
 def test_long_bodies_are_cut_and_marked(store: Store) -> None:
     store.insert(batch(Entry(record("a"), bytes(BODY_KEPT + 1), b"x" * (BODY_KEPT + 1))))
     store.insert(batch(Entry(record("b"), b"short", b"x" * (BODY_KEPT + 1))))
@@ -271,9 +295,10 @@ def purged(store: Store, before: int) -> list[int]:
 
 
 def test_old_requests_go_in_small_batches(store: Store) -> None:
-    store.insert(batch(*[Entry(record(f"{index:04}", started_at=NOON + index)) for index in range(1200)]))
+    for index in range(0, 1200, 20):
+        store.insert(batch(*[Entry(record(f"{each:04}", started_at=NOON + each)) for each in range(index, index + 20)]))
 
-    assert [500, 500, 100] == purged(store, NOON + 1100)
+    assert [500, 500, 100] == purged(store, NOON + 1110)
     assert 100 == len(names(store, limit=2000))
 
 
@@ -290,6 +315,9 @@ def test_a_span_goes_with_the_last_request_that_has_it(store: Store) -> None:
     assert [] == names(store)
     store.insert(batch(Entry(record("again", started_at=NOON + 5 * DAY), history(6))))
     assert Bodies(history(6), None) == store.bodies(identity("again", NOON + 5 * DAY))
+
+
+TABLES = ("pages", "facets", "answers", "bodies", "spans")
 
 
 def spans(folder: Path) -> tuple[int, int]:
@@ -312,12 +340,17 @@ def test_sqlite_stores_a_growing_history_once(tmp_path: Path) -> None:
     assert spans(tmp_path)[1] < 2 * len(bodies[-1])
 
 
-def test_sqlite_frees_the_spans_of_what_is_purged(tmp_path: Path) -> None:
+def test_sqlite_frees_all_that_belongs_to_what_is_purged(tmp_path: Path) -> None:
     with SqliteStore(tmp_path / "relay.db") as store:
-        store.insert(batch(Entry(record("a"), history(9), b"b")))
+        store.insert(batch(Entry(record("a"), history(9), b"b"), Entry(record("b"))))
         purged(store, NOON + 2 * DAY)
 
     assert (0, 0) == spans(tmp_path)
+    connection = sqlite3.connect(tmp_path / "relay.db")
+    count = "SELECT count(*) FROM {}"
+    left = [connection.execute(count.format(table)).fetchone()[0] for table in TABLES]
+    connection.close()
+    assert [0] * len(TABLES) == left
 
 
 def test_sqlite_is_read_while_it_is_written(tmp_path: Path) -> None:
@@ -445,7 +478,8 @@ def test_sqlite_has_a_view_with_all_that_a_record_says(tmp_path: Path) -> None:
 
 def test_sqlite_never_uses_a_place_twice(tmp_path: Path) -> None:
     with SqliteStore(tmp_path / "relay.db") as store:
-        store.insert(batch(Entry(record("new", started_at=NOON + DAY)), Entry(record("old"))))
+        store.insert(batch(Entry(record("new", started_at=NOON + DAY))))
+        store.insert(batch(Entry(record("old")), Entry(record("old too"))))
         before, _ = store.arrivals(None, Filter())
         purged(store, NOON + 1)
         purged(store, NOON + 2 * DAY)

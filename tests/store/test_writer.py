@@ -209,10 +209,10 @@ def test_a_reader_that_was_overtaken_ends_where_the_segment_does(journal: Journa
         journal.append(record(str(index)))
     first = next(batches(journal.current))
     place = store.place(journal.current.name)
-    assert len(first.records) == store.insert(first, place)
+    assert len(first.lines) == store.insert(first, place)
 
     assert store.insert(first, place) is None
-    assert 2000 - len(first.records) == read_on(store, journal.current)
+    assert 2000 - len(first.lines) == read_on(store, journal.current)
 
     assert 2000 == len(names(store))
 

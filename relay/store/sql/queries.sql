@@ -1,15 +1,19 @@
--- next_seq: The place of the next request. No place is used twice, also when the last ones are purged.
+-- next_place: The place of the next record. None is used twice, also when the last ones are purged.
 SELECT 1 + max(
-    coalesce((SELECT max(seq) FROM requests), 0),
+    coalesce((SELECT first + number - 1 FROM pages ORDER BY first DESC LIMIT 1), 0),
     coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_seq'), 0)
-) AS seq;
+) AS place;
 
--- note_last_seq: The place of the last request, before it may be purged.
-INSERT INTO meta (name, value) SELECT 'last_seq', max(seq) FROM requests HAVING max(seq) NOT NULL
+-- note_last_place: The place of the last record, before it may be purged.
+INSERT INTO meta (name, value) SELECT 'last_seq', first + number - 1 FROM pages
+WHERE first = (SELECT max(first) FROM pages)
 ON CONFLICT (name) DO UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER));
 
--- insert_requests: One row a record.
-INSERT INTO requests (seq, started_at, key, alias, model, status, record)
+-- insert_page: The records that came together.
+INSERT INTO pages (first, number, since, until, records) VALUES (?, ?, ?, ?, ?);
+
+-- insert_facets: What filters look at in a page.
+INSERT INTO facets (page, nth, key, alias, model, status)
 VALUES /* rows */;
 
 -- place: How far a segment was read.
@@ -28,8 +32,11 @@ SELECT segment FROM places;
 DELETE FROM places WHERE segment = ?;
 
 -- insert_bodies: What is kept of one request's bodies.
-INSERT INTO bodies (seq, request, response, response_size, truncated)
+INSERT INTO bodies (seq, request, begin, response_size, truncated)
 VALUES /* rows */;
+
+-- insert_answers: The answers of a page, packed.
+INSERT INTO answers (page, size, data) VALUES (?, ?, ?);
 
 -- touch_span: A span that is there already lasts at least as long as its newest request.
 UPDATE spans SET day = max(day, :day) WHERE hash = :hash;
@@ -37,42 +44,57 @@ UPDATE spans SET day = max(day, :day) WHERE hash = :hash;
 -- insert_span: A span that is new.
 INSERT INTO spans (hash, day, size, data) VALUES (?, ?, ?, ?);
 
--- requests: Newest first, by id (a record begins with it) from where the page before ended; `filters` are those asked for.
-SELECT seq, record FROM requests
-WHERE started_at >= :since AND started_at <= :until AND (started_at < :until OR record < :last) /* filters */
-ORDER BY started_at DESC, record DESC;
+-- pages: In which there may be records of that time, the one that goes on the longest first; `filters` are those asked for.
+SELECT first, until, records FROM pages
+WHERE until >= :since AND since <= :until AND (/* filters */)
+ORDER BY until DESC, first DESC;
 
--- arrivals: In the order in which they were inserted, from a place on.
-SELECT seq, record FROM requests WHERE seq > :place /* filters */ ORDER BY seq LIMIT :limit;
+-- arrivals: The pages behind a place, and the one in which it is.
+SELECT first, records FROM pages
+WHERE first >= coalesce((SELECT max(first) FROM pages WHERE first <= :place), 0) AND (/* filters */)
+ORDER BY first;
+
+-- some: The pages with a record that all filters let through.
+EXISTS (SELECT 1 FROM facets WHERE page = first /* asked */)
 
 -- of_key: A filter.
-AND key = :key;
+AND key = :key
 
 -- of_model: A filter.
-AND :model IN (model, alias);
+AND :model IN (model, alias)
 
 -- of_status: A filter.
-AND status BETWEEN :status_from AND :status_to;
+AND status BETWEEN :status_from AND :status_to
 
--- newest_arrival: The place of the last request that was inserted.
-SELECT coalesce(max(seq), 0) AS seq FROM requests;
+-- newest_arrival: The place of the last record that was inserted.
+SELECT coalesce(max(first + number - 1), 0) AS place FROM pages WHERE first = (SELECT max(first) FROM pages);
 
--- request: Those that began in some time and whose record begins so: two are enough to see that it is not unique.
-SELECT seq, record FROM requests
-WHERE started_at BETWEEN :first AND :last AND substr(record, 1, length(:begin)) = :begin
-LIMIT 2;
+-- request: The pages of some time in which an id may begin so.
+SELECT first, records FROM pages WHERE until >= :first AND since <= :last AND instr(records, :begin);
 
 -- bodies: What is kept of one request's bodies.
-SELECT request, response, response_size, truncated FROM bodies WHERE seq = ?;
+SELECT request, response, response_size, begin, truncated FROM bodies WHERE seq = ?;
+
+-- answers: Those of the page in which a place is.
+SELECT page, size, data FROM answers WHERE page <= ? ORDER BY page DESC LIMIT 1;
 
 -- span: The content of one span.
 SELECT size, data FROM spans WHERE hash = ?;
 
--- purge_bodies: The bodies of at most 500 requests of those that started before a moment.
-DELETE FROM bodies WHERE seq IN (SELECT seq FROM requests WHERE started_at < ? ORDER BY started_at, seq LIMIT 500);
+-- old_pages: The oldest of those that have nothing from a moment on, at most 500.
+SELECT first, number FROM pages WHERE until < ? ORDER BY until, first LIMIT 500;
 
--- purge_requests: The same requests themselves.
-DELETE FROM requests WHERE seq IN (SELECT seq FROM requests WHERE started_at < ? ORDER BY started_at, seq LIMIT 500);
+-- purge_bodies: The bodies of a page.
+DELETE FROM bodies WHERE seq BETWEEN ? AND ?;
+
+-- purge_answers: The answers of a page.
+DELETE FROM answers WHERE page = ?;
+
+-- purge_facets: The facets of a page.
+DELETE FROM facets WHERE page = ?;
+
+-- purge_page: A page.
+DELETE FROM pages WHERE first = ?;
 
 -- purge_spans: At most 500 spans that no request from a day on can have.
 DELETE FROM spans WHERE rowid IN (SELECT rowid FROM spans WHERE day < ? LIMIT 500);
