@@ -143,11 +143,12 @@ class _ClientLeft(Exception):
 
 
 async def _body(receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises BodyTooLarge, _ClientLeft."""
+    """The whole body. Raises BodyTooLarge, RequestTimeout, _ClientLeft."""
     pieces: list[bytes] = []
     size = 0
+    began = asyncio.get_running_loop().time()
     while True:
-        message = await receive()
+        message = await _next(receive, began, size)
         if message["type"] == "http.disconnect":
             raise _ClientLeft
         piece: bytes = message.get("body", b"")
@@ -156,6 +157,16 @@ async def _body(receive: Receive, limit: int) -> bytes:
         pieces.append(piece)
         if not message.get("more_body", False):
             return b"".join(pieces)
+
+
+async def _next(receive: Receive, began: float, size: int) -> Message:
+    """What comes next of a body of which `size` bytes have come since `began`. Raises RequestTimeout."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout_at(began + guard.patience(size)):
+            return await receive()
+    except TimeoutError as late:
+        raise guard.too_slow(loop.time() - began, size) from late
 
 
 async def _serve(relay: call.Relay, account: Account, body: bytes, sink: Sink, outward: AsgiSink) -> None:

@@ -60,8 +60,16 @@ def late_head(waited: float) -> RequestTimeout | None:
     return RequestTimeout(f"The request's head did not arrive within {HEAD_SECONDS:g} seconds.")
 
 
+def patience(size: int) -> float:
+    """How many seconds a body may take of which `size` bytes have come, until more of it does."""
+    return BODY_SECONDS + size / BODY_PACE
+
+
 def late_body(waited: float, size: int) -> RequestTimeout | None:
     """The fault of a body of which `size` bytes have come in `waited` seconds, if that is too slow."""
-    if waited < BODY_SECONDS + size / BODY_PACE:
-        return None
+    return None if waited < patience(size) else too_slow(waited, size)
+
+
+def too_slow(waited: float, size: int) -> RequestTimeout:
+    """The fault of a body of which no more than `size` bytes have come in `waited` seconds."""
     return RequestTimeout(f"The request's body came too slowly: {size} bytes in {waited:.0f} seconds.")

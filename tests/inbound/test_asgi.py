@@ -8,6 +8,7 @@ from relay import call
 from relay.call.setup import Setup
 from relay.counters import MemoryCounters
 from relay.inbound.asgi import Message, Scope, relayed, serve
+from relay.inbound.guard import BODY_SECONDS
 from relay.journal import Journal, frames
 from relay.keys import Keyring, mint
 from relay.routing import Alias, Routes, Target
@@ -29,15 +30,18 @@ ROUTES = Routes.of([Alias("m", ((Target("echo", "m"),),))])
 
 
 class Server:
-    """An ASGI server. It brings one piece of a body, and holds on, or raises OSError, at the first body to send."""
+    """An ASGI server. It brings one piece of a body, and holds on, or raises OSError, at the first body to send.
 
-    def __init__(self, folder: Path, piece: bytes, *, breaks: bool = False) -> None:
+    Not where it has `room`.
+    """
+
+    def __init__(self, folder: Path, piece: bytes, *, breaks: bool = False, room: bool = False) -> None:
         self.sent: list[Message] = []
         self.waits = asyncio.Event()  # for the body or for room
         self._brings = [piece]
         self._piece = b""
         self._breaks = breaks
-        self._held = False
+        self._held = room
         self.relay = call.Relay(
             setup=Setup(ROUTES, {"echo": Upstream("echo", EchoEngine())}, bodies="none", max_body=10_000),
             keyring=Keyring.of(b"", [KEY]),
@@ -89,6 +93,38 @@ async def test_a_request_that_is_cancelled_before_it_is_whole_has_its_record(tmp
     await server.cancel()
 
     assert (["client_disconnect"], []) == (server.outcomes(), server.sent)
+
+
+class Ahead(asyncio.SelectorEventLoop):
+    """A loop whose clock can be put forward."""
+
+    by = 0.0  # seconds
+
+    def time(self) -> float:
+        return super().time() + self.by
+
+
+def test_a_body_that_never_becomes_whole_is_given_up(tmp_path: Path) -> None:
+    """As under uvicorn's own server, also where the request was pipelined, or is for `/chat/stream`."""
+    server = Server(tmp_path, BODY[:10], room=True)
+
+    async def waiting() -> None:
+        serving = server.serving()
+        await server.waits.wait()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Ahead)
+        loop.by = BODY_SECONDS - 1
+        await asyncio.sleep(0.01)
+        assert not serving.done()
+        loop.by = BODY_SECONDS + 1
+        await serving
+
+    with asyncio.Runner(loop_factory=Ahead) as runner:
+        runner.run(asyncio.wait_for(waiting(), 60))
+
+    assert 408 == server.sent[0]["status"]
+    assert "10 bytes in 31 seconds" in json.loads(server.body)["error"]["message"]
+    assert ["refused"] == server.outcomes()
 
 
 async def test_a_stream_that_is_cancelled_says_so(tmp_path: Path) -> None:
