@@ -19,10 +19,10 @@ import msgspec
 from relay import edits, sse, usage
 from relay.call.account import Account
 from relay.call.sink import Sink
-from relay.errors import RelayError, UpstreamError, UpstreamRefusal, UpstreamTimeout
+from relay.errors import RelayError, UpstreamError, UpstreamFault, UpstreamRefusal, UpstreamTimeout
 from relay.exchange import Header, Lines, Reply, lines
 from relay.record import Outcome
-from relay.upstream.door import Opened
+from relay.upstream.door import Opened, refused_key
 from relay.verdict import wait_of
 
 _HELD_MAX = 8 << 20  # bytes of a JSON answer that are held for its cost; a larger one goes through as it comes
@@ -36,6 +36,7 @@ _PASSED = frozenset({
 })  # fmt: skip
 _PASSED_PREFIXES = (b"x-ratelimit-", b"openai-")
 _UNBUFFERED = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
+_OF_OUR_KEY = frozenset({401, 403, "invalid_api_key"})  # what an error event calls that
 _RETRIED = frozenset({408, 409, 429})  # with every 5xx: what OpenAI's own clients try again
 
 
@@ -283,7 +284,7 @@ class Stream:
 
     def _begin(self, out: bytes, last: bool) -> bool:
         """Send the head once there is an event to send with it; an error as the first event becomes a real error."""
-        if self._meter.errored and (fault := _first_error(out)) is not None:
+        if self._meter.errored and (fault := _first_error(out, self._upstream)) is not None:
             self.fault = fault
             return False
         if not any(map(sse.data, sse.events(out))):
@@ -316,8 +317,11 @@ class Stream:
         return self._sink.write(out) if out else False
 
     def _too_early(self) -> UpstreamError:
-        upstream = self._account.target.upstream if self._account.target else ""
-        return UpstreamError(f"Upstream {upstream!r} ended its stream too early.")
+        return UpstreamError(f"Upstream {self._upstream!r} ended its stream too early.")
+
+    @property
+    def _upstream(self) -> str:
+        return self._account.target.upstream if self._account.target else ""
 
     def _settle(self) -> None:
         if self._meter.errored:
@@ -373,8 +377,11 @@ class _ErrorEvent(msgspec.Struct):
     message: str | None = None
 
 
-def _first_error(events: bytes) -> UpstreamRefusal | None:
-    """The error that a stream begins with, as the failure it is: its own words, and its status if it names one."""
+def _first_error(events: bytes, upstream: str) -> UpstreamFault | None:
+    """The error that a stream begins with, as the failure it is: its own words, and its status if it names one.
+
+    But no words about the relay's own key.
+    """
     data = next(filter(None, map(sse.data, sse.events(events))), b"null")
     try:
         said = msgspec.json.decode(data, type=_ErrorEvent)
@@ -383,6 +390,8 @@ def _first_error(events: bytes) -> UpstreamRefusal | None:
     if said.error is None and said.type != "error":
         return None
     error = said.error if isinstance(said.error, _Error) else _Error()
+    if error.code in _OF_OUR_KEY:
+        return refused_key(upstream)
     fault = UpstreamRefusal(error.message or said.message or "The upstream's stream began with an error.")
     fault.said = data
     if isinstance(error.code, int) and error.code in _HTTP_ERRORS:

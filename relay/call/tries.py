@@ -99,6 +99,8 @@ class Tries(msgspec.Struct, eq=False):
         torn = self._given_up(fault.message, now)
         if isinstance(fault, UpstreamAuthFailed):
             self.health.rests(self.target.name, "its key was refused", _REFUSED_REST, now)
+        if isinstance(fault, UpstreamRefusal) and fault.status == _RATE_LIMITED:
+            self._limited(None, now)
         step = self._instead(fault.said, now) if isinstance(fault, UpstreamRefusal) else None
         if step is None:
             verdict = of_fault(fault)

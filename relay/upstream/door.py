@@ -146,6 +146,11 @@ def _not_passed(upstream: str, status: int) -> UpstreamFault:
     """What the caller is told instead of that answer."""
     if status in _REDIRECTS:
         return UpstreamError(f"Upstream {upstream!r} answered with a redirect, which is not followed.")
+    return refused_key(upstream)
+
+
+def refused_key(upstream: str) -> UpstreamAuthFailed:
+    """The fault of an upstream that refuses the relay's key, in words that tell nothing of it."""
     return UpstreamAuthFailed(
         f"Upstream {upstream!r} refused the relay's own credential; its `api_key` has to be looked at."
     )

@@ -239,6 +239,20 @@ def test_an_error_inside_a_200_says_whether_to_try_again(tmp_path: Path, code: i
     assert (code, again) == (sink.status, sink.header(b"x-should-retry"))
 
 
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [(b"429", "rate limited"), (b"401", "its key was refused"), (b'"invalid_api_key"', "its key was refused")],
+)
+def test_a_target_whose_stream_begins_with_such_an_error_rests_as_after_that_status(
+    tmp_path: Path, code: bytes, why: str
+) -> None:
+    running = alone(tmp_path, Answer([b'data: {"error":{"message":"Bad key: sk-secret","code":%b}}\n\n' % code]))
+
+    ask(running)
+
+    assert {"up/m": why} == {name: illness.reason for name, illness in running.health.ill.items()}
+
+
 TOO_LONG = Answer([b'{"error":{"code":"context_length_exceeded"}}'], status=400, headers=(JSON,))
 
 
