@@ -28,6 +28,15 @@ class Filter:
     before: tuple[int, str] | None = None  # started_at and id of the last one of the page before
     limit: int = 50
 
+    def admits(self, record: Record) -> bool:
+        """Whether the record has that key, model and status."""
+        first, last = self.status or (record.status, record.status)
+        return (
+            self.key in (None, record.key)
+            and self.model in (None, record.model, record.alias)
+            and first <= record.status <= last
+        )
+
 
 class Bodies(NamedTuple):
     """What is kept of a request's bodies, None where nothing is; `truncated` names those that were longer."""

@@ -5,6 +5,7 @@ it, so that only pages are read in which something may be found.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import msgspec
 from relay.record import Record, listed, read
 
 Facet = tuple[str | None, str | None, str | None, int]  # key, alias, model and status that some record of a page has
+_Waiting = tuple[int, int, Record]  # the moment, negative, so that the newest is the least; the place; the record
 
 
 class Page(NamedTuple):
@@ -65,19 +67,29 @@ def newest_first(pages: Iterable[tuple[int, int, str]]) -> Iterator[tuple[int, R
 
     A page is the place of its first record, its `until`, by which they come, the latest first, and its records.
     """
-    waiting: list[tuple[int, str, int, Record]] = []
+    waiting: list[_Waiting] = []
     for first, until, records in pages:
-        waiting, ready = _parted(waiting, until)
-        yield from ready
-        found = enumerate(read(records.encode()), first)
-        waiting += [(record.started_at, record.id, place, record) for place, record in found]
-    yield from _parted(waiting, -1)[1]
+        yield from _later(waiting, until)
+        for place, record in enumerate(read(records.encode()), first):
+            heappush(waiting, (-record.started_at, place, record))
+    yield from _later(waiting, -1)
 
 
-def _parted(
-    waiting: list[tuple[int, str, int, Record]], until: int
-) -> tuple[list[tuple[int, str, int, Record]], list[tuple[int, Record]]]:
-    """Who has to wait, as others may have begun later; and the rest, in order."""
-    ready = sorted((each for each in waiting if each[0] > until), reverse=True)
-    left = [each for each in waiting if each[0] <= until]
-    return left, [(place, record) for _, _, place, record in ready]
+def _later(waiting: list[_Waiting], until: int) -> Iterator[tuple[int, Record]]:
+    """Those of the heap that began later than that moment, in order; they wait no more, as all others began before."""
+    while waiting and -waiting[0][0] > until:
+        moment = waiting[0][0]
+        together: list[tuple[str, int, Record]] = []
+        while waiting and waiting[0][0] == moment:
+            _, place, record = heappop(waiting)
+            together.append((record.id, place, record))
+        yield from ((place, record) for _, place, record in sorted(together, reverse=True))
+
+
+def moments(name: str) -> tuple[int, int]:
+    """The first and last moment of requests whose ids begin with `name`: `req_` and the moment in hexadecimal."""
+    try:
+        first, last = (int(name[4:17].ljust(13, digit), 16) for digit in "0f")
+    except ValueError:
+        return 1, 0  # none
+    return (first, last) if "req_".startswith(name[:4]) else (1, 0)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +17,7 @@ from relay.errors import SetupFault
 from relay.keys import Key
 from relay.record import BODY_KEPT, Batch, Record, is_old, read, written
 from relay.store import Bodies, Filter, Place, StoreFault, spans
-from relay.store.page import newest_first, page
+from relay.store.page import moments, newest_first, page
 from relay.store.rows import Row, named_queries, together
 
 _DAY = 86_400_000_000  # microseconds
@@ -90,7 +89,7 @@ class SqliteStore:
         until, last = wanted.before or (_END, "")
         since = wanted.since or 0
         found: list[Record] = []
-        with self._wall():
+        with self._reading():
             pages = self._run(_filtered("pages", wanted), **_asked(wanted), since=since, until=until)
             for place, record in newest_first(pages):
                 if len(found) == wanted.limit or record.started_at < since:
@@ -101,7 +100,7 @@ class SqliteStore:
 
     def arrivals(self, place: int | None, wanted: Filter) -> tuple[int, list[Record]]:
         found: list[Record] = []
-        with self._wall():
+        with self._reading():
             if place is None:
                 return self._run(_QUERY["newest_arrival"]).fetchone()["place"], found
             done = place
@@ -115,14 +114,15 @@ class SqliteStore:
         return done, found
 
     def request(self, name: str) -> Record | None:
-        with self._wall():
-            found = list(islice(self._beginning(name), 2))
-        if len(found) > 1:
+        with self._reading():
+            found = [record for _, record in self._beginning(name)]
+        exact = [record for record in found if record.id == name]
+        if len(found) > 1 and not exact:
             raise SetupFault(f"{name}: more than one request begins with this; give more of its id")
-        return found[0][1] if found else None
+        return next(iter(exact or found), None)
 
     def bodies(self, request_id: str) -> Bodies | None:
-        with self._wall():
+        with self._reading():
             place = self._place_of(request_id)
             return None if place is None else self._bodies(place)
 
@@ -197,6 +197,17 @@ class SqliteStore:
             raise StoreFault(f"store {self._path}: {fault}") from fault
 
     @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One snapshot for several queries: another process may purge between them."""
+        with self._wall():
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("COMMIT")
+
+    @contextmanager
     def _writing(self) -> Iterator[None]:
         """One transaction, whole or not at all."""
         with self._wall():
@@ -266,14 +277,16 @@ class SqliteStore:
         for statement, values in together(_QUERY[insert], rows):
             self._db.execute(statement, values)
 
-    def _beginning(self, begin: str) -> Iterator[tuple[int, Record]]:
-        """The records whose ids begin so, each with its place."""
-        first, last = _moments(begin)
-        for place, records in self._run(_QUERY["request"], begin=f'["{begin}', first=first, last=last):
+    def _beginning(self, begin: str, most: int = 2) -> Iterator[tuple[int, Record]]:
+        """The records whose ids begin so, each with its place, of so many pages."""
+        first, last = moments(begin)
+        values = {"first": first, "last": last, "begin": f'["{begin}', "most": most}
+        for place, records in self._run(_QUERY["request"], **values):
             yield from (each for each in enumerate(read(records.encode()), place) if each[1].id.startswith(begin))
 
     def _place_of(self, request_id: str) -> int | None:
-        return next((place for place, record in self._beginning(request_id) if record.id == request_id), None)
+        """One page is enough, and no other is looked for: a cursor is always a row ahead."""
+        return next((place for place, record in self._beginning(request_id, 1) if record.id == request_id), None)
 
     def _unknown(self, batch: Batch) -> Batch:
         """Of an older relay's records those that are not there: it did not note how far its segments were read."""
@@ -297,9 +310,9 @@ class SqliteStore:
 
     def _answers(self, place: int) -> bytes:
         """The answers of the page in which that place is; the last ones are remembered, for who reads one by one."""
-        first, size, data = self._db.execute(_QUERY["answers"], [place]).fetchone()
-        if first != self._seen[0]:
-            self._seen = first, _unpacked(data, size) or b""
+        page, size, data = self._db.execute(_QUERY["answers"], [place]).fetchone()
+        if page != self._seen[0]:
+            self._seen = page, _unpacked(data, size) or b""
         return self._seen[1]
 
     def _keep(self, body: bytes, day: int) -> bytes:
@@ -331,13 +344,7 @@ class SqliteStore:
 
     def _fits(self, place: int, record: Record, wanted: Filter) -> bool:
         """Whether all filters let the record at that place through, but for those by time."""
-        first, last = wanted.status or (record.status, record.status)
-        return (
-            wanted.key in (None, record.key)
-            and wanted.model in (None, record.model, record.alias)
-            and first <= record.status <= last
-            and (wanted.text is None or self._mentions(place, record, wanted.text))
-        )
+        return wanted.admits(record) and (wanted.text is None or self._mentions(place, record, wanted.text))
 
     def _mentions(self, place: int, record: Record, text: str) -> bool:
         """Whether the text stands in the record or its bodies, as itself or as JSON writes it."""
@@ -377,15 +384,6 @@ def _filtered(query: str, wanted: Filter) -> str:
 def _asked(wanted: Filter) -> dict[str, Any]:
     first, last = wanted.status or (None, None)
     return {"key": wanted.key, "model": wanted.model, "status_from": first, "status_to": last}
-
-
-def _moments(name: str) -> tuple[int, int]:
-    """The first and last moment of requests whose ids begin with `name`: `req_` and the moment in hexadecimal."""
-    try:
-        first, last = (int(name[4:17].ljust(13, digit), 16) for digit in "0f")
-    except ValueError:
-        return 1, 0  # none
-    return (first, last) if "req_".startswith(name[:4]) else (1, 0)
 
 
 def _truncated(request: bytes | None, response: bytes | None) -> str:

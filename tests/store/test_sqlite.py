@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -363,6 +364,33 @@ def test_sqlite_is_read_while_it_is_written(tmp_path: Path) -> None:
             with pytest.raises(StoreFault, match="readonly"):
                 reader.set_meta("a", "b")
         writer.close()
+
+
+def test_sqlite_is_read_whole_while_it_is_purged(tmp_path: Path) -> None:
+    """What is read takes several queries, between which another process may take the records away."""
+    over = threading.Event()
+    found: list[str] = []
+
+    def reader() -> None:
+        with SqliteStore(tmp_path / "relay.db", readonly=True) as store:
+            while not over.is_set():
+                for each in store.requests(Filter(text="answer", limit=9)):
+                    found.append(str(each.client))
+                    bodies = store.bodies(each.id)
+                    assert bodies is None or f"answer {each.client}".encode() == bodies.response
+
+    with SqliteStore(tmp_path / "relay.db") as store, ThreadPoolExecutor(2) as pool:
+        reading = [pool.submit(reader) for _ in range(2)]
+        for number in range(600):
+            slow, quick = f"{number} slow", f"{number} quick"
+            store.insert(batch(Entry(record(slow, started_at=NOON + number - 5), b"{}", f"answer {slow}".encode())))
+            store.insert(batch(Entry(record(quick, started_at=NOON + number), b"{}", f"answer {quick}".encode())))
+            purged(store, NOON + number - 2)
+        over.set()
+        for each in reading:
+            each.result()
+
+    assert found
 
 
 def test_sqlite_is_read_when_nobody_else_has_it_open(tmp_path: Path) -> None:

@@ -69,14 +69,16 @@ AND status BETWEEN :status_from AND :status_to
 -- newest_arrival: The place of the last record that was inserted.
 SELECT coalesce(max(first + number - 1), 0) AS place FROM pages WHERE first = (SELECT max(first) FROM pages);
 
--- request: The pages of some time in which an id may begin so.
-SELECT first, records FROM pages WHERE until >= :first AND since <= :last AND instr(records, :begin);
+-- request: The pages of some time in which an id begins so. What is looked for whole is mostly in one of the first.
+SELECT first, records FROM pages
+WHERE until >= :first AND since <= :last AND instr(records, :begin)
+ORDER BY until LIMIT :most;
 
 -- bodies: What is kept of one request's bodies.
 SELECT request, response, response_size, begin, truncated FROM bodies WHERE seq = ?;
 
 -- answers: Those of the page in which a place is.
-SELECT page, size, data FROM answers WHERE page <= ? ORDER BY page DESC LIMIT 1;
+SELECT page, size, data FROM answers WHERE page = (SELECT max(first) FROM pages WHERE first <= ?);
 
 -- span: The content of one span.
 SELECT size, data FROM spans WHERE hash = ?;
