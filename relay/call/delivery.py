@@ -18,26 +18,24 @@ import msgspec
 
 from relay import edits, sse, usage
 from relay.call.account import Account
+from relay.call.refusal import first_error, may_pass
 from relay.call.sink import Sink
-from relay.errors import RelayError, UpstreamError, UpstreamFault, UpstreamRefusal, UpstreamTimeout
+from relay.errors import RelayError, UpstreamError, UpstreamTimeout
 from relay.exchange import Header, Lines, Reply, lines
 from relay.record import Outcome
-from relay.upstream.door import Opened, refused_key
+from relay.upstream.door import Opened
 from relay.verdict import wait_of
 
 _HELD_MAX = 8 << 20  # bytes of a JSON answer that are held for its cost; a larger one goes through as it comes
 _TAIL = 64 << 10  # bytes of the end of such a large answer that are searched for its usage
 _NANO = 10**9  # nano-dollars in a dollar
 _ERROR = 400  # the first status of an error
-_HTTP_ERRORS = range(400, 600)
 _PASSED = frozenset({
     b"content-type", b"content-encoding", b"content-language", b"content-disposition", b"retry-after",
     b"retry-after-ms", b"x-should-retry", b"x-request-id", b"apim-request-id", b"cf-ray",
 })  # fmt: skip
 _PASSED_PREFIXES = (b"x-ratelimit-", b"openai-")
 _UNBUFFERED = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
-_OF_OUR_KEY = frozenset({401, 403, "invalid_api_key"})  # what an error event calls that
-_RETRIED = frozenset({408, 409, 429})  # with every 5xx: what OpenAI's own clients try again
 
 
 class Delivery(Protocol):
@@ -104,7 +102,7 @@ def _settle(account: Account, status: int) -> None:
 def _advice(account: Account, reply: Reply) -> Lines:
     """Whether to try again, noted and told: as the upstream says, or by the status; not where the relay has done so."""
     said = next((value for name, value in reply.headers if name == b"x-should-retry"), None)
-    again = _may_pass(reply.status) if said is None else said.lower() == b"true"
+    again = may_pass(reply.status) if said is None else said.lower() == b"true"
     wait = wait_of(reply.headers)
     again = again and not account.is_spent(wait)
     account.hint = again, wait
@@ -133,11 +131,6 @@ def _passed(status: int, headers: tuple[Header, ...]) -> _Passed:
     streams = readable and kind.startswith(b"text/event-stream") and status < _ERROR
     told = lines([*found, *_UNBUFFERED] if streams else found)
     return _Passed(told, kind.decode("latin-1"), streams, readable and kind.startswith(b"application/json"))
-
-
-def _may_pass(status: int) -> bool:
-    """Whether another try may bring something else than this error."""
-    return status in _RETRIED or status >= 500  # noqa: PLR2004  # a server's fault
 
 
 def outcome_of(fault: RelayError) -> Outcome:
@@ -284,7 +277,7 @@ class Stream:
 
     def _begin(self, out: bytes, last: bool) -> bool:
         """Send the head once there is an event to send with it; an error as the first event becomes a real error."""
-        if self._meter.errored and (fault := _first_error(out, self._upstream)) is not None:
+        if self._meter.errored and (fault := first_error(out, self._upstream)) is not None:
             self.fault = fault
             return False
         if not any(map(sse.data, sse.events(out))):
@@ -364,37 +357,3 @@ def _is_whole(said: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-class _Error(msgspec.Struct):
-    message: str | None = None
-    code: int | str | None = None
-
-
-class _ErrorEvent(msgspec.Struct):
-    error: _Error | str | None = None
-    type: str | None = None
-    message: str | None = None
-
-
-def _first_error(events: bytes, upstream: str) -> UpstreamFault | None:
-    """The error that a stream begins with, as the failure it is: its own words, and its status if it names one.
-
-    But no words about the relay's own key.
-    """
-    data = next(filter(None, map(sse.data, sse.events(events))), b"null")
-    try:
-        said = msgspec.json.decode(data, type=_ErrorEvent)
-    except msgspec.DecodeError:
-        return None
-    if said.error is None and said.type != "error":
-        return None
-    error = said.error if isinstance(said.error, _Error) else _Error()
-    if error.code in _OF_OUR_KEY:
-        return refused_key(upstream)
-    fault = UpstreamRefusal(error.message or said.message or "The upstream's stream began with an error.")
-    fault.said = data
-    if isinstance(error.code, int) and error.code in _HTTP_ERRORS:
-        fault.status = error.code
-        fault.should_retry = _may_pass(error.code)
-    return fault

@@ -24,6 +24,7 @@ from relay.verdict import Verdict, objection, of_fault, of_status, wait_of
 
 _ERROR = 300  # the first status that is no success
 _BAD_REQUEST, _RATE_LIMITED = 400, 429
+_BY_ANOTHER_KEY = Verdict(onward=True, again=True, wait=0.0)
 _REST = 1.0  # seconds that a target rests after a 429 that does not say how long
 _REFUSED_REST = 60.0  # seconds that a target rests whose key was refused, while another is left
 
@@ -97,13 +98,12 @@ class Tries(msgspec.Struct, eq=False):
             return None  # the answer had said all, and is recorded: how its connection ends is nothing to anyone
         now = time.perf_counter()
         torn = self._given_up(fault.message, now)
-        if isinstance(fault, UpstreamAuthFailed):
+        spared = torn and self._spares(fault, now)
+        if isinstance(fault, UpstreamAuthFailed) and not spared:
             self.health.rests(self.target.name, "its key was refused", _REFUSED_REST, now)
-        if isinstance(fault, UpstreamRefusal) and fault.status == _RATE_LIMITED:
-            self._limited(None, now)
         step = self._instead(fault.said, now) if isinstance(fault, UpstreamRefusal) else None
         if step is None:
-            verdict = of_fault(fault)
+            verdict = _BY_ANOTHER_KEY if spared else of_fault(fault)
             if torn and now >= self.until:  # it was answering: that the caller waits no longer says nothing of it
                 verdict = verdict._replace(blames=False)
             step = self._after(verdict, _told(fault), now, torn)
@@ -126,6 +126,25 @@ class Tries(msgspec.Struct, eq=False):
         rest = until - now if until is not None else _REST if wait is None else wait
         self.health.rests(self.target.name, "rate limited", rest, now)
         return None if wait is None else min(wait, rest)
+
+    def _spares(self, fault: RelayError, now: float) -> bool:
+        """Where a stream began with a refusal of the key, do as after such a status. Whether another key is left."""
+        upstream = self.account.setup.upstreams.get(self.target.upstream)
+        used = upstream.credentials.named(self.account.tries[-1].key) if upstream else None
+        if upstream is None or used is None:
+            return False
+        limited = isinstance(fault, UpstreamRefusal) and fault.status == _RATE_LIMITED
+        if limited:
+            used.rest(self.target.model, now, None)
+        elif isinstance(fault, UpstreamAuthFailed):
+            upstream.credentials.refuse(used, 401)
+        else:
+            return False
+        if upstream.credentials.unusable(self.target.model, now) is None:
+            return upstream.credentials.sole is None
+        if limited:
+            self._limited(None, now)
+        return False
 
     def _given_up(self, fault: str, now: float) -> bool:
         """Note of a try that it failed after its head was in. Whether that promised an answer."""

@@ -55,6 +55,10 @@ class Credentials:
                 return found
         return None
 
+    def named(self, fingerprint: str | None) -> Credential | None:
+        """The one with that fingerprint; None where there is none by now."""
+        return next((found for found in self._all if found.fingerprint == fingerprint), None)
+
     def refuse(self, credential: Credential, status: int) -> None:
         """The upstream refused this key: it is out, unless there is no other."""
         if self.sole is None:

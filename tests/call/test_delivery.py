@@ -13,7 +13,7 @@ import pytest
 from relay.call.delivery import Delivery, deliver
 from relay.edits import Edited
 from relay.endpoints import Endpoint
-from relay.errors import Overloaded, RelayError, UpstreamAuthFailed, UpstreamError, UpstreamRefusal, UpstreamTimeout
+from relay.errors import Overloaded, RelayError, UpstreamError, UpstreamRefusal, UpstreamTimeout
 from relay.exchange import Drained, Header, Take
 from relay.journal import Journal, frames
 from relay.pricing import Rate
@@ -238,17 +238,6 @@ def test_an_error_as_the_first_event_is_a_real_error(tmp_path: Path, case: str, 
 
     assert (status, message) == (fault.value.status, fault.value.message)
     assert not world.delivery.fail(fault.value)
-    assert (0, b"", []) == (world.sink.status, world.sink.body, world.records())
-
-
-@pytest.mark.parametrize("code", [b"401", b"403", b'"invalid_api_key"'])
-def test_what_is_said_of_the_relays_own_key_in_a_first_event_is_told_nobody(tmp_path: Path, code: bytes) -> None:
-    world = World(tmp_path, EVENTS)
-
-    world.play([b'data: {"error":{"message":"Incorrect key: sk-secret","code":%b}}\n\n' % code])
-
-    assert isinstance(world.delivery.fault, UpstreamAuthFailed)
-    assert "sk-secret" not in world.delivery.fault.message
     assert (0, b"", []) == (world.sink.status, world.sink.body, world.records())
 
 

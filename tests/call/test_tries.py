@@ -239,18 +239,49 @@ def test_an_error_inside_a_200_says_whether_to_try_again(tmp_path: Path, code: i
     assert (code, again) == (sink.status, sink.header(b"x-should-retry"))
 
 
-@pytest.mark.parametrize(
-    ("code", "why"),
-    [(b"429", "rate limited"), (b"401", "its key was refused"), (b'"invalid_api_key"', "its key was refused")],
-)
+def first_error(code: bytes) -> Answer:
+    return Answer([b'data: {"error":{"message":"Bad key: sk-secret","code":%b}}\n\n' % code])
+
+
+WHYS = [(b"429", "rate limited"), (b"401", "its key was refused"), (b'"invalid_api_key"', "its key was refused")]
+
+
+@pytest.mark.parametrize(("code", "why"), WHYS)
 def test_a_target_whose_stream_begins_with_such_an_error_rests_as_after_that_status(
     tmp_path: Path, code: bytes, why: str
 ) -> None:
-    running = alone(tmp_path, Answer([b'data: {"error":{"message":"Bad key: sk-secret","code":%b}}\n\n' % code]))
+    running = alone(tmp_path, first_error(code))
 
     ask(running)
 
     assert {"up/m": why} == {name: illness.reason for name, illness in running.health.ill.items()}
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [(b"429", "resting for m"), (b"401", "refused with HTTP 401"), (b"500", "in use")]
+)
+def test_a_key_whose_stream_begins_with_such_an_error_is_spared_and_another_asked(
+    tmp_path: Path, code: bytes, state: str
+) -> None:
+    upstream = pool(first_error(code), Answer([SAID, STOPPED]))
+    running = relay(tmp_path, Alias("m", ((Target("up", "m"),),)), {"up": upstream})
+
+    (sink,) = ask(running)
+
+    assert state == upstream.credentials.states(time.perf_counter())["one"]
+    assert {} == dict(running.health.ill)
+    assert (200 if code != b"500" else 500) == sink.status
+    assert ["one", "two"][: 1 + (code != b"500")] == [each.key for record in records(running) for each in record.tries]
+
+
+def test_a_target_rests_when_streams_of_all_its_keys_began_with_a_rate_limit(tmp_path: Path) -> None:
+    running = relay(tmp_path, Alias("m", ((Target("up", "m"),),)), {"up": pool(first_error(b"429"))})
+
+    (sink,) = ask(running)
+
+    (illness,) = running.health.ill.values()
+    assert 429 == sink.status
+    assert illness.until - time.perf_counter() <= 1
 
 
 TOO_LONG = Answer([b'{"error":{"code":"context_length_exceeded"}}'], status=400, headers=(JSON,))

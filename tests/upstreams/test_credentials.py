@@ -20,6 +20,13 @@ def test_keys_take_turns() -> None:
     assert ["key0", "key1", "key2", "key0"] == names(pool(3)[0], 4)
 
 
+def test_a_key_is_found_by_its_fingerprint() -> None:
+    one, two = Credential((), "one"), Credential((), "two")
+
+    assert two is Credentials([one, two]).named("two")
+    assert Credentials([one, two]).named("three") is None
+
+
 def test_a_refused_key_is_out_until_it_is_forgiven() -> None:
     found, (first, second, _) = pool(3)
 

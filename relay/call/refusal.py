@@ -1,0 +1,72 @@
+"""refusal: an upstream's error, as the caller is to understand it. Pure.
+
+Also the error that a stream begins with, behind a status that promised an answer.
+"""
+
+from http import HTTPStatus
+
+import msgspec
+
+from relay import sse
+from relay.errors import UpstreamFault, UpstreamRefusal
+from relay.upstream.door import refused_key
+
+_HTTP_ERRORS = range(400, 600)
+_OF_OUR_KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_RETRIED = frozenset({408, 409, 429})  # with every 5xx: what OpenAI's own clients try again
+# What events say instead of a status, as their code or type.
+_NAMED = {
+    "invalid_api_key": HTTPStatus.UNAUTHORIZED,
+    "authentication_error": HTTPStatus.UNAUTHORIZED,
+    "rate_limit_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
+    "rate_limit_error": HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+    code: int | str | None = None
+    type: str | None = None
+
+
+class _ErrorEvent(msgspec.Struct):
+    error: _Error | str | None = None
+    type: str | None = None
+    message: str | None = None
+    code: int | str | None = None
+
+
+def may_pass(status: int) -> bool:
+    """Whether another try may bring something else than this error."""
+    return status in _RETRIED or status in _HTTP_ERRORS[100:]
+
+
+def first_error(events: bytes, upstream: str) -> UpstreamFault | None:
+    """The error that a stream begins with, as the failure it is: its own words, and its status if it names one.
+
+    But no words about the relay's own key. None where the first event is no error.
+    """
+    data = next(filter(None, map(sse.data, sse.events(events))), b"null")
+    try:
+        said = msgspec.json.decode(data, type=_ErrorEvent)
+    except msgspec.DecodeError:
+        return None
+    if said.error is None and said.type != "error":
+        return None
+    error = said.error if isinstance(said.error, _Error) else _Error(code=said.code)
+    status = _status(error.code) or _status(error.type)
+    if status in _OF_OUR_KEY:
+        return refused_key(upstream)
+    fault = UpstreamRefusal(error.message or said.message or "The upstream's stream began with an error.")
+    fault.said = data
+    if status is not None:
+        fault.status = status
+        fault.should_retry = may_pass(status)
+    return fault
+
+
+def _status(name: int | str | None) -> int | None:
+    """The status that a code or a type stands for, as a number, as its digits or by its name."""
+    if isinstance(name, str):
+        name = int(name) if name.isdecimal() and len(name) == len("429") else _NAMED.get(name)
+    return name if name in _HTTP_ERRORS else None

@@ -1,0 +1,53 @@
+"""What an upstream's error comes to, also one that a stream begins with."""
+
+import pytest
+
+from relay.call.refusal import first_error, may_pass
+from relay.errors import UpstreamAuthFailed, UpstreamRefusal
+
+ERRORS = {
+    "a status": (b'{"error":{"message":"no","code":503}}', 503, True),
+    "one of the caller's": (b'{"error":{"message":"no","code":404}}', 404, False),
+    "its digits": (b'{"error":{"message":"no","code":"429"}}', 429, True),
+    "its name": (b'{"error":{"message":"no","code":"rate_limit_exceeded"}}', 429, True),
+    "its name as the type": (b'{"error":{"message":"no","type":"rate_limit_error","code":null}}', 429, True),
+    "none": (b'{"error":{"message":"no","code":"bad"}}', 502, True),
+    "what is no error's": (b'{"error":{"message":"no","code":200}}', 502, True),
+    "many digits": (b'{"error":{"message":"no","code":"%s"}}' % (b"4" * 9000), 502, True),
+    "an event of that type": (b'{"type":"error","code":"429","message":"no"}', 429, True),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_the_error_that_a_stream_begins_with(case: str) -> None:
+    data, status, again = ERRORS[case]
+
+    fault = first_error(b": hello\n\ndata: %b\n\n" % data, "up")
+
+    assert isinstance(fault, UpstreamRefusal)
+    assert ("no", status, again, data) == (fault.message, fault.status, fault.should_retry, fault.said)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [b'"code":401', b'"code":403', b'"code":"401"', b'"code":"invalid_api_key"', b'"type":"authentication_error"'],
+)
+def test_what_is_said_of_the_relays_own_key_is_told_nobody(code: bytes) -> None:
+    fault = first_error(b'data: {"error":{"message":"Incorrect key: sk-secret",%b}}\n\n' % code, "up")
+
+    assert isinstance(fault, UpstreamAuthFailed)
+    assert "'up'" in fault.message
+    assert "sk-secret" not in fault.message
+
+
+@pytest.mark.parametrize("data", [b"null", b"[1]", b"no JSON", b'{"choices":[]}', b'{"type":"other","message":"x"}'])
+def test_another_first_event_is_no_error(data: bytes) -> None:
+    assert first_error(b"data: %b\n\n" % data, "up") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "again"),
+    [(400, False), (404, False), (408, True), (409, True), (429, True), (499, False), (500, True), (599, True)],
+)
+def test_what_another_try_may_change(status: int, again: bool) -> None:
+    assert again == may_pass(status)
