@@ -111,6 +111,10 @@ FAULTY: dict[str, tuple[str, list[str]]] = {
             "config.yaml:5: log.retention: 'none' is not a duration; write a duration such as 30d, or forever",
         ],
     ),
+    "a duration without end": (
+        "server: {heartbeat: 9999w}\n",
+        [f"config.yaml:1: server.heartbeat: '9999w' is more than a hundred years; {SPAN_OR_NONE}"],
+    ),
     "no time to wait": (
         "upstreams:\n  a:\n    base_url: http://a\n    timeouts: {connect: 0s, idle: none, total: 0s}",
         [

@@ -21,6 +21,7 @@ def reading(config_file: Path | None) -> SqliteStore:
     path = settings(config_file).store
     if not path.exists():
         raise SetupFault(f"store {path}: there is none yet; `relay serve` makes it, and --config names another")
+    _ensure_current(path)
     folder = beside(path)
     if segments(folder):
         # Who may not write, or has to wait, still sees what is in the store.
@@ -31,4 +32,11 @@ def reading(config_file: Path | None) -> SqliteStore:
 
 def writing(path: Path) -> SqliteStore:
     """The store at `path`, to be changed; made when there is none. Raises SetupFault."""
+    if path.exists():
+        _ensure_current(path)
     return SqliteStore(path)
+
+
+def _ensure_current(path: Path) -> None:
+    """Leave a store of an older layout to `relay serve`: an older relay may still be writing to it."""
+    SqliteStore(path, readonly=True).close()

@@ -4,17 +4,21 @@ import re
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 BYTES = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_LONGEST = 100 * 365.25 * SECONDS["d"]
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 _SIZE = re.compile(r"([0-9]+) ?([A-Za-z]*)")
 _BUDGET = re.compile(r"[0-9]+(\.[0-9]+)?/(day|week|month)")
 
 
 def duration(text: object) -> float:
-    """Seconds from `250ms`, `5s`, `10m`, `12h`, `30d` or `2w`."""
+    """Seconds from `250ms`, `5s`, `10m`, `12h`, `30d` or `2w`; a hundred years at most."""
     found = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         raise ValueError(f"{text!r} is not a duration")
-    return float(found[1]) * SECONDS[found[2]]
+    seconds = float(found[1]) * SECONDS[found[2]]
+    if seconds > _LONGEST:
+        raise ValueError(f"{text!r} is more than a hundred years")
+    return seconds
 
 
 def size(text: object) -> int:

@@ -63,6 +63,7 @@ FAULTS = {
     "no such command": (["nonsense"], "No such command"),
     "no such option": (["log", "--nonsense"], "No such option"),
     "not a duration": (["log", "--since", "yesterday"], "'yesterday' is not a duration such as"),
+    "a duration without end": (["log", "--since", "99999999999999w"], "'99999999999999w' is not a duration such as"),
     "not a status": (["log", "--status", "9xx"], "'9xx' is not a status such as"),
     "not a number": (["log", "-n", "0"], "0 is not in the range"),
     "no configuration": (["log", "--config", "missing.yaml"], "missing.yaml"),

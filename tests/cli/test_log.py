@@ -1,5 +1,6 @@
 """`relay log`."""
 
+import sqlite3
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ import pytest
 
 from relay.journal import Journal, beside, segments
 from relay.record import PUBLIC, Entry, Why
-from tests.cli.world import World
+from tests.cli.world import World, complaint
 from tests.records import identity, record
 
 
@@ -47,6 +48,22 @@ def test_a_call_that_its_client_made_several_times_is_one_line_of_the_table(worl
     assert [(0, None), (2, first.id), (1, first.id), (0, None)] == [
         (row.get("retry", 0), row.get("call")) for row in rows
     ]
+
+
+@pytest.mark.parametrize("command", [("log",), ("show", "req_1"), ("key", "create", "ci"), ("key", "list")])
+def test_a_store_of_an_older_relay_is_left_as_it_is(world: World, command: tuple[str, ...]) -> None:
+    """That relay may still be running, and write to it."""
+    world.insert(Entry(record("a")))
+    Journal(beside(world.store)).append(record("b"))
+    connection = sqlite3.connect(world.store)
+    connection.execute("PRAGMA user_version = 4")
+
+    done = world.run(*command)
+
+    assert 2 == done.exit_code
+    assert "version 4 is not current; `relay serve` brings it up to date" in complaint(done)
+    assert (4,) == connection.execute("PRAGMA user_version").fetchone()
+    connection.close()
 
 
 def test_a_client_that_tries_again_what_nobody_remembers(world: World) -> None:
