@@ -16,7 +16,7 @@ from relay.ask import read_head
 from relay.call.account import Account
 from relay.call.sink import BODILESS, LOOKS, PING, Sink
 from relay.endpoints import TEXT, Endpoint, match
-from relay.errors import RelayError
+from relay.errors import RelayError, RequestTimeout
 from relay.exchange import Header, Lines, headers
 from relay.inbound import guard
 from relay.inbound.text import TextSink, question
@@ -50,6 +50,7 @@ class AsgiSink:
         self._quiet = 0  # looks since something was written
         self._over = False
         self.gone = False
+        self.closes = False  # the connection ends with the answer
 
     def answer(self, status: int, told: Lines, body: bytes) -> None:
         """See Sink."""
@@ -59,6 +60,8 @@ class AsgiSink:
     def start(self, status: int, told: Lines, length: int | None) -> None:
         """See Sink."""
         framing = [] if length is None or status in BODILESS else [(b"content-length", b"%d" % length)]
+        if self.closes:
+            framing.append((b"connection", b"close"))
         self._messages.append({"type": "http.response.start", "status": status, "headers": [*headers(told), *framing]})
 
     def beat(self, period: float) -> None:
@@ -123,6 +126,7 @@ async def serve(
         if endpoint is TEXT:
             body = question(account, body)
     except RelayError as fault:
+        outward.closes = isinstance(fault, RequestTimeout) and scope["http_version"].startswith("1")
         call.refuse(account, fault, sink)
     except _ClientLeft:
         pass

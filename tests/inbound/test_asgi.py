@@ -123,6 +123,7 @@ def test_a_body_that_never_becomes_whole_is_given_up(tmp_path: Path) -> None:
         runner.run(asyncio.wait_for(waiting(), 60))
 
     assert 408 == server.sent[0]["status"]
+    assert (b"connection", b"close") in server.sent[0]["headers"]
     assert "10 bytes in 31 seconds" in json.loads(server.body)["error"]["message"]
     assert ["refused"] == server.outcomes()
 
