@@ -57,9 +57,9 @@ def page(lines: Sequence[bytes]) -> tuple[Page, list[int]]:
     for array in arrays:
         before.append(len(heads))
         heads += _heads(array)
-    moments = list(map(_moment, heads))
+    begun = list(map(_moment, heads))
     records = b"[%b]" % b",".join([array[1:-1] for array in arrays])
-    return Page(len(heads), min(moments), max(moments), records.decode(), tuple(set(map(_facet, heads)))), before
+    return Page(len(heads), min(begun), max(begun), records.decode(), tuple(set(map(_facet, heads)))), before
 
 
 def newest_first(pages: Iterable[tuple[int, int, str]]) -> Iterator[tuple[int, Record]]:

@@ -310,9 +310,9 @@ class SqliteStore:
 
     def _answers(self, place: int) -> bytes:
         """The answers of the page in which that place is; the last ones are remembered, for who reads one by one."""
-        page, size, data = self._db.execute(_QUERY["answers"], [place]).fetchone()
-        if page != self._seen[0]:
-            self._seen = page, _unpacked(data, size) or b""
+        first, size, data = self._db.execute(_QUERY["answers"], [place]).fetchone()
+        if first != self._seen[0]:
+            self._seen = first, _unpacked(data, size) or b""
         return self._seen[1]
 
     def _keep(self, body: bytes, day: int) -> bytes:
