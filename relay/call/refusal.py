@@ -38,7 +38,7 @@ class _ErrorEvent(msgspec.Struct):
 
 def may_pass(status: int) -> bool:
     """Whether another try may bring something else than this error."""
-    return status in _RETRIED or status in _HTTP_ERRORS[100:]
+    return status in _RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def first_error(events: bytes, upstream: str) -> UpstreamFault | None:

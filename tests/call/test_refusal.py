@@ -47,7 +47,17 @@ def test_another_first_event_is_no_error(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("status", "again"),
-    [(400, False), (404, False), (408, True), (409, True), (429, True), (499, False), (500, True), (599, True)],
+    [
+        (400, False),
+        (404, False),
+        (408, True),
+        (409, True),
+        (429, True),
+        (499, False),
+        (500, True),
+        (599, True),
+        (600, True),
+    ],
 )
 def test_what_another_try_may_change(status: int, again: bool) -> None:
     assert again == may_pass(status)

@@ -67,7 +67,7 @@ AND :model IN (model, alias)
 AND status BETWEEN :status_from AND :status_to
 
 -- newest_arrival: The place of the last record that was inserted.
-SELECT coalesce(max(first + number - 1), 0) AS place FROM pages WHERE first = (SELECT max(first) FROM pages);
+SELECT coalesce((SELECT first + number - 1 FROM pages ORDER BY first DESC LIMIT 1), 0) AS place;
 
 -- request: The pages of some time in which an id begins so. What is looked for whole is mostly in one of the first.
 SELECT first, records FROM pages
