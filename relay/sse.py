@@ -82,6 +82,10 @@ def _last_end(window: bytes) -> int:
 
 def events(whole: bytes) -> list[bytes]:
     """The events in what `feed` returned, each with its blank line; joined, they are `whole` again."""
+    if whole.find(b"\r") < 0:  # nearly all: a split takes a quarter of the time
+        *ended, rest = whole.split(b"\n\n")
+        found = [event + b"\n\n" for event in ended]
+        return [*found, rest] if rest else found
     found, done = [], 0
     for match in _END.finditer(whole):
         found.append(whole[done : match.end()])

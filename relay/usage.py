@@ -81,6 +81,7 @@ _whole = msgspec.json.Decoder(_Whole)
 _WORDS = b'"content":"'
 _QUOTE, _LINE_END = b'"\n'
 _NEVER = b"\0"  # no event begins or ends with it
+_OBJECT_SAID = b"data: {"  # how an event begins that says something, and no comment
 _event = msgspec.json.Decoder(_Event)
 _LAST_TYPES = re.compile(rb'"(?:response\.(?:completed|failed|incomplete)|image_\w+\.completed|error)"')
 
@@ -127,15 +128,15 @@ def _stated(data: bytes) -> Usage | None:
 class Meter:
     """Watches the events of one stream: `usage` is the last that was stated.
 
-    `finished`: a finish_reason, or an event that ends its kind of stream, has come. `done`: `[DONE]` has come.
-    `errored`: the upstream sent an error event.
+    `spoke`: an event that says anything has come. `finished`: a finish_reason, or an event that ends its kind of
+    stream, has come. `done`: `[DONE]` has come. `errored`: the upstream sent an error event.
     """
 
-    __slots__ = ("_after", "_before", "_begin", "_tail", "done", "errored", "finished", "usage")
+    __slots__ = ("_after", "_before", "_begin", "_tail", "done", "errored", "finished", "spoke", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
-        self.finished = self.done = self.errored = False
+        self.spoke = self.finished = self.done = self.errored = False
         self._before, self._after = _NEVER, _NEVER  # of the last plain event, what stands around its words
         self._begin, self._tail = len(self._before), len(self._after)
 
@@ -149,8 +150,9 @@ class Meter:
 
     def plain(self, whole: bytes) -> bool:
         """Whether these events are mere content: then none needs a closer look. A few searches tell."""
-        if not _searched(whole):
+        if not (self.spoke or whole.startswith(_OBJECT_SAID)) or not _searched(whole):
             return False
+        self.spoke = True
         self._remember(whole)
         return True
 
@@ -165,8 +167,9 @@ class Meter:
     def read(self, event: bytes) -> bool:
         """Take in one event. True when it is a usage-only chunk: usage stated, choices there but empty."""
         data = sse.data(event)
-        if data is None:
+        if not data:
             return False
+        self.spoke = True
         if data.strip() == sse.DONE:
             self.done = True
             return False

@@ -161,6 +161,13 @@ READ: dict[str, tuple[bytes, Usage | None, set[str]]] = {
 }  # fmt: skip
 
 
+def speaking() -> Meter:
+    """A meter that has seen an event which says something."""
+    meter = Meter()
+    meter.read(b"data: 1\n\n")
+    return meter
+
+
 def found(meter: Meter, event: bytes) -> set[str]:
     """What `meter` reads of `event`, beside the usage."""
     alone = meter.read(event)
@@ -175,7 +182,30 @@ def test_read(case: str) -> None:
 
     assert expected == found(meter, event)
     assert usage == meter.usage
-    assert not (Meter().plain(event) and (expected or usage))
+    assert not (speaking().plain(event) and (expected or usage))
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (b": ping\n\n", False),
+        (b"\n", False),
+        (b"data:\n\n", False),
+        (b": data: {}\n\n", False),
+        (b"data: {}\n\n", True),
+        (b"data: hello\n\n", True),
+        (b"event: a\ndata: 1\n\n", True),
+        (b"data: [DONE]\n\n", True),
+        (b'data: {"error":{}}\n\n', True),
+    ],
+)
+def test_an_event_with_data_speaks_whether_it_is_read_or_found_plain(event: bytes, expected: bool) -> None:
+    read, plain = Meter(), Meter()
+    read.read(event)
+    if not plain.plain(event):
+        plain.read(event)
+
+    assert (expected, expected) == (read.spoke, plain.spoke)
 
 
 def test_the_last_usage_counts_and_a_lie_takes_nothing_back() -> None:
@@ -229,7 +259,7 @@ def test_what_is_called_plain_says_nothing(chunks: list[Any], separators: tuple[
     meter = Meter()
     said = [found(meter, event) for event in sse.events(whole)]
 
-    if Meter().plain(whole):
+    if speaking().plain(whole):
         assert not any(said)
         assert meter.usage is None
 

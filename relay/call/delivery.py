@@ -246,7 +246,7 @@ class Stream:
         if last:
             self._account.last_at = time.perf_counter_ns()
             out += self._completed(self._splitter.rest())
-        if out and (last or not self.begun or self._alias is not None or not self._meter.plain(out)):
+        if out and (last or self._alias is not None or not self._meter.plain(out)):
             out = self._read(out)
         if not self.begun:
             out, self._early = self._early + out, b""
@@ -280,7 +280,7 @@ class Stream:
         if self._meter.errored and (fault := first_error(out, self._upstream)) is not None:
             self.fault = fault
             return False
-        if not any(map(sse.data, sse.events(out))):
+        if not (out and self._meter.spoke):
             if last and self._account.head.endpoint.finishes:
                 self.fault = self._too_early()
             if self.fault is not None or not last:

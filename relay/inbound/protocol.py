@@ -73,6 +73,7 @@ class RelayProtocol(HttpToolsProtocol):
             self._blotter,
             transport,
             loop=self.loop,
+            watch=self._watch,
             flow=self.flow,
             state=self.server_state,
             on_response=self._on_turn_complete,
@@ -97,12 +98,12 @@ class RelayProtocol(HttpToolsProtocol):
             self._serve_again(body)
             return
         self._read_size = len(data) if not self._in_head else self._read_size + len(data)
-        self._whole = None
         self._feed(data)
         if self._in_head and self._read_size > guard.HEAD_BYTES:
             self._refuse(HeadTooLarge(guard.TOO_LARGE))  # a line without end, of which no callback has told yet
         if fresh and self._whole is not None:
             self._repeat.learn(data, self._whole, self._turn.head)
+        self._whole = None
 
     def _feed(self, data: bytes) -> None:
         try:

@@ -20,6 +20,7 @@ from relay.call.sink import BODILESS, LOOKS, PING
 from relay.errors import RelayError
 from relay.exchange import Header, Lines, lines
 from relay.inbound import guard
+from relay.inbound.watch import Watch
 from relay.journal import Blotter
 from relay.story import Story
 
@@ -42,8 +43,9 @@ class Turn:
     message_event = Unheard()
 
     __slots__ = (
-        "_account", "_body", "_chunks", "_defaults", "_flow", "_head", "_journal", "_loop", "_on_response", "_relay",
-        "_said", "_state", "_story", "_transport", "disconnected", "keep_alive", "response_complete", "size",
+        "_account", "_body", "_chunks", "_defaults", "_flow", "_head", "_journal", "_loop", "_on_response", "_pause",
+        "_quiet", "_relay", "_said", "_seen", "_state", "_story", "_transport", "_watch", "disconnected", "head",
+        "keep_alive", "response_complete", "size",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +55,7 @@ class Turn:
         transport: asyncio.Transport,
         *,
         loop: asyncio.AbstractEventLoop,
+        watch: Watch,
         flow: FlowControl,
         state: ServerState,
         on_response: Callable[[], None],
@@ -61,17 +64,21 @@ class Turn:
         self._journal = journal
         self._transport = transport
         self._loop = loop
+        self._watch = watch
         self._flow = flow
         self._state = state
         self._on_response = on_response
         self._defaults: Sequence[Header] = ()  # the server's own headers,
         self._said = b""  # and how they are written
+        self._pause = 0.0  # seconds between two looks whether its stream is silent; 0 while there is none
+        self._seen = self._quiet = 0  # what had been sent at the last look, and how many saw nothing new
         self.disconnected = False
         self.response_complete = True
 
     def begin(self, head: Head, chunks: bool, keep_alive: bool) -> None:
         """A request with this head has arrived. `chunks`: an answer of unknown length may go out in chunks."""
         self._account = Account(head, self._relay.setup, self._journal)
+        self.head = head
         self._chunks = chunks
         self.keep_alive = keep_alive
         self.response_complete = False
@@ -84,11 +91,6 @@ class Turn:
     def running(self) -> bool:
         """The request is wholly here and being served."""
         return self._story is not None
-
-    @property
-    def head(self) -> Head:
-        """The request's."""
-        return self._account.head
 
     @property
     def max_body(self) -> int:
@@ -142,6 +144,8 @@ class Turn:
         if not self.response_complete:
             log.error("request %s ended without an answer", self._account.id)
             self.abort()
+        del self._account  # and with it all that was said: the next request may be long in coming
+        self._story = None
 
     def refuse(self, fault: RelayError) -> None:
         """Answer with an error, and take no more of the body."""
@@ -152,8 +156,8 @@ class Turn:
         """The client has left: end what is under way for it."""
         self.disconnected = True
         if self.response_complete:
-            return
-        if self._story is None:
+            del self._on_response  # it knows us: two that know each other are left to the garbage collector
+        elif self._story is None:
             self._account.settle("client_disconnect", "the client left before its request was whole")
         else:
             self._story.cancel()
@@ -212,18 +216,19 @@ class Turn:
 
     def beat(self, period: float) -> None:
         """See Sink."""
-        account = self._account
-        self._loop.call_later(period / LOOKS, self._look, account, period / LOOKS, account.bytes_out, 0)
+        self._pause, self._seen, self._quiet = period / LOOKS, self._account.bytes_out, 0
+        self._watch.hear(self, self._pause)
 
-    def _look(self, account: Account, pause: float, seen: int, quiet: int) -> None:
-        """See whether anything was written since the last look; nothing is noted for it where pieces are written."""
-        if account is not self._account or self.response_complete or self.disconnected:
-            return
-        quiet = quiet + 1 if account.bytes_out == seen else 0
-        if quiet == LOOKS and not self._flow.write_paused:
+    def look(self, period: float) -> bool:
+        """See Heard: nothing is noted for it where pieces are written."""
+        if period != self._pause or self.response_complete or self.disconnected:
+            return False
+        seen, self._seen = self._seen, self._account.bytes_out
+        self._quiet = self._quiet + 1 if seen == self._seen else 0
+        if self._quiet > LOOKS and not self._flow.write_paused:  # the first of them may have come at once
             self.write(PING)
-            quiet = 0
-        self._loop.call_later(pause, self._look, account, pause, account.bytes_out, quiet)
+            self._quiet = 1
+        return True
 
     def write(self, piece: bytes) -> bool:
         """See Sink."""
@@ -241,6 +246,7 @@ class Turn:
         if self._head is not None:
             piece, self._head = self._head + piece, None
         self.response_complete = True
+        self._pause = 0.0
         if piece and not self.disconnected:
             self._transport.write(piece)
         self._on_response()

@@ -1,4 +1,4 @@
-"""Watch: one coarse look, every second, at all clients' connections for what is late, instead of timers for each."""
+"""Watch: coarse looks at all clients' connections, for what is late and what is silent, instead of timers for each."""
 
 import asyncio
 from typing import Protocol
@@ -14,9 +14,15 @@ class Watched(Protocol):
         """The relay shuts down: end what is under way."""
 
 
+class Heard(Protocol):
+    def look(self, period: float) -> bool:
+        """See whether it has fallen silent; False when there is no need to look again after `period` seconds."""
+
+
 class Watch:
     def __init__(self) -> None:
         self.connections: set[Watched] = set()
+        self._heard: dict[float, set[Heard]] = {}  # by the seconds between two looks
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -28,6 +34,22 @@ class Watch:
         now = asyncio.get_running_loop().time()
         for connection in list(self.connections):
             connection.tick(now)
+
+    def hear(self, stream: Heard, period: float) -> None:
+        """Look at this one too, every `period` seconds, until it says that there is no need to."""
+        heard = self._heard.get(period)
+        if heard is None:
+            heard = self._heard[period] = set()
+            asyncio.get_running_loop().call_later(period, self._listen, period)
+        heard.add(stream)
+
+    def _listen(self, period: float) -> None:
+        heard = self._heard[period]
+        heard.difference_update([stream for stream in heard if not stream.look(period)])
+        if heard:
+            asyncio.get_running_loop().call_later(period, self._listen, period)
+        else:
+            del self._heard[period]
 
     def stop(self) -> None:
         """Look no more, and end every request that is still under way."""

@@ -148,7 +148,6 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close now if an answer is still under way; afterwards nothing more is handed on."""
-        self._take = None
         self._finish(reusable=False)
 
     def cut(self) -> None:
@@ -388,7 +387,7 @@ class Connection(asyncio.Protocol):
         """The answer is over: give the connection back, and wake who waits."""
         if not self.busy:
             return
-        self.busy = False
+        self.busy, self._take = False, None
         if not reusable:
             self.close()
         self._released(self, reusable and not self.closed)

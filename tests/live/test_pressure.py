@@ -1,18 +1,20 @@
 """A client that reads slowly holds its upstream back, and no memory fills up in between."""
 
 import time
+from contextlib import ExitStack
 
 import pytest
 
 from tests.client import chat, request
 from tests.process import KEY, RelayProcess
-from tests.upstream import DONE, END, Upstream, event, opening, piece
+from tests.upstream import DONE, END, Upstream, event, opening, piece, response
 from tests.waiting import until
 
 BLOCK = event({"choices": [{"index": 0, "delta": {"content": "x" * 65_000}}]})
 BLOCKS = 3200  # some 200 MB
 FINISH = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
 GROWTH = 30_000_000
+IDLE_CLIENTS, IDLE_BODY = 40, 2_000_000
 
 
 def body(kind: str) -> bytes:
@@ -69,3 +71,19 @@ def test_others_are_served_meanwhile(relay: RelayProcess, upstream: Upstream, mo
             took.append(time.monotonic() - began)
 
     assert sorted(took)[10] < 0.2
+
+
+def test_idle_connections_hold_nothing_of_what_passed(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    question = chat(model, user="x" * IDLE_BODY)
+    for _ in range(IDLE_CLIENTS):
+        upstream.play(model, response({"said": "y" * IDLE_BODY}))
+    before = relay.memory()
+
+    with ExitStack() as clients:
+        for _ in range(IDLE_CLIENTS):
+            client = clients.enter_context(relay.connect())
+            client.send(request(question, key=KEY))
+            assert 200 == client.answer().status
+        grown = relay.memory() - before
+
+    assert grown < GROWTH
