@@ -83,6 +83,12 @@ class Contender:
         """Its processes."""
         return [] if self.pid is None else clock.tree(self.pid)
 
+    @property
+    def workers(self) -> list[int]:
+        """Those of its processes that serve: the children of the first one, or that one alone."""
+        found = self.pids
+        return found[1:] or found
+
     def stop(self) -> None:
         """Let others be measured."""
         self.signal(signal.SIGSTOP)
@@ -116,19 +122,22 @@ class Stage:
     environ: Mapping[str, str] = field(default_factory=dict)  # beside what is always set
 
     @contextmanager
-    def relay(self, name: str = "relay", workers: int = 1) -> Iterator[Contender]:
-        """The relay, with its store in a folder of that name, and a core for each worker."""
+    def relay(self, name: str = "relay", workers: int = 1, cores: int | None = None) -> Iterator[Contender]:
+        """The relay, with its store in a folder of that name, and as many cores, or one for each worker."""
         began = time.perf_counter()
-        with self.started(name, workers) as (process, port):
+        with self.started(name, workers, cores) as (process, port):
             yield Contender(name, port, port, process.pid, time.perf_counter() - began)
 
     @contextmanager
-    def started(self, name: str, workers: int = 1) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    def started(
+        self, name: str, workers: int = 1, cores: int | None = None
+    ) -> Iterator[tuple[subprocess.Popen[str], int]]:
         """The relay's process, and its port once it is ready."""
         folder = self.folder / name
         folder.mkdir()
         (folder / "config.yaml").write_text(json.dumps(self.configuration(), indent=1))
-        with self._running([*self.command, "serve", "--workers", str(workers)], folder, workers) as process:
+        command = [*self.command, "serve", "--workers", str(workers)]
+        with self._running(command, folder, workers if cores is None else cores) as process:
             yield process, announced(process, folder / "errors.txt")
 
     @contextmanager

@@ -16,12 +16,17 @@ from tests.bench.dialogue import TLS_MODEL, Ask
 from tests.bench.figures import STEPS, Measured, Results, Step, add, read
 from tests.bench.load import Load, most_open
 from tests.bench.machine import nginx_command
+from tests.bench.share import Groups, Refused
 
 _WARM = 100  # requests before a step is measured
 _STARTS = 5
 _OPENED = 2500  # slow streams that are opened in a second, at least
 _FILES = 200  # descriptors beyond those of clients and upstream
 _CORES_FOR_WORKERS = 4  # two for workers, and one each for upstream and load
+_CORES_FOR_SHARES = 2  # upstream and load take the better part of one, and two shares are another's
+_SHARE = 0.4  # of a core, for each worker where there are fewer
+_NEARLY = 0.9  # of its share, that a worker with enough to do gets unless the cores run out
+_WORKERS = {"one": 1, "two": 2}  # by row
 _BATCH = 50_000  # requests between two words on how far it is
 
 
@@ -119,16 +124,59 @@ class Contest:
             add(self.results, "stream", each.name, (most / 1e6 - self.results["idle"][each.name][0]) * 1e3 / count)
 
     def _workers(self) -> None:
-        """On cores of their own: otherwise they only take turns."""
-        if (there := len(self.stage.cores.own)) < _CORES_FOR_WORKERS:
-            self.notes.append(f"two workers: not measured; that takes {_CORES_FOR_WORKERS} cores, and here are {there}")
-            return
-        for number, row in ((1, "one"), (2, "two")):
+        """Where cores do not run out: on some of their own, or each held to a share. Else they only take turns."""
+        there = len(self.stage.cores.own)
+        missing = f"two workers: not measured; that takes {_CORES_FOR_WORKERS} cores, and here are {there}"
+        if there >= _CORES_FOR_WORKERS:
+            self._workers_on_cores()
+        elif there < _CORES_FOR_SHARES:
+            self.notes.append(missing)
+        else:
+            try:
+                self._workers_by_share()
+            except Refused as why:
+                self.notes.append(f"{missing}; nor can each be held to a share of one: {why}")
+
+    def _workers_on_cores(self) -> None:
+        for row, number in _WORKERS.items():
             with self.stage.relay(row, number) as relay:
                 for _ in range(self.wanted.rounds):
-                    with Load(relay.port, 64) as load:
-                        outcome = load.run(Ask(), seconds=self.wanted.seconds)
-                    add(self.results, row, "relay", outcome.count / outcome.seconds)
+                    self._rate(row, relay)
+
+    def _workers_by_share(self) -> None:
+        """In turns, as the machine's speed wanders. Raises Refused where they cannot be held."""
+        got = []
+        with ExitStack() as running:
+            found = {row: self._held(running, row, number) for row, number in _WORKERS.items()}
+            for _ in range(self.wanted.rounds):
+                for row, relay in found.items():
+                    with relay.awake():
+                        got.append(self._got(row, relay))
+        self.notes.append(f"two workers: each held to {100 * _SHARE:.0f} % of a core")
+        if (least := min(got, default=_SHARE)) < _SHARE * _NEARLY:
+            self.notes.append(f"two workers: one got only {100 * least:.0f} % of a core: the cores ran out after all")
+
+    def _held(self, running: ExitStack, row: str, number: int) -> Contender:
+        """A relay whose workers run anywhere, but each for its share alone; warm, and stopped."""
+        relay = running.enter_context(self.stage.relay(row, number, cores=len(self.stage.cores.own)))
+        with Load(relay.port, 64) as load:
+            load.run(Ask(), total=_WARM)
+        running.enter_context(Groups().held(relay.workers, _SHARE))
+        relay.stop()
+        return relay
+
+    def _got(self, row: str, relay: Contender) -> float:
+        """How much of a core the worker had meanwhile that had the least."""
+        before = {pid: clock.cpu([pid]) for pid in relay.workers}
+        seconds = self._rate(row, relay)
+        return min(clock.cpu([pid]) - each for pid, each in before.items()) / 1e9 / seconds
+
+    def _rate(self, row: str, relay: Contender) -> float:
+        """Add one more, and return the seconds it took."""
+        with Load(relay.port, 64) as load:
+            outcome = load.run(Ask(), seconds=self.wanted.seconds)
+        add(self.results, row, "relay", outcome.count / outcome.seconds)
+        return outcome.seconds
 
     def _starts(self) -> None:
         for number in range(_STARTS):
