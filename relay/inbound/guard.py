@@ -11,6 +11,7 @@ HEAD_LINES = 100
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0  # for any body, and more for one that comes at BODY_PACE at least
 BODY_PACE = 10_000  # bytes a second
+TAKING_SECONDS = 120.0  # in which a client takes something of what waits for it, be it a byte
 SHORT = 1 << 20  # bytes of a refused request's body that are read and thrown away, to keep the connection
 TOO_LARGE = f"The request's head is larger than {HEAD_BYTES} bytes or {HEAD_LINES} lines."
 _VERSIONS = frozenset({"1.0", "1.1"})

@@ -40,6 +40,7 @@ class RelayProtocol(HttpToolsProtocol):
     """One client's connection. `app_state` brings what the lifespan made, for all of them."""
 
     cycle: Any  # the request in progress: a Turn, or uvicorn's own for what entered ASGI
+    transport: Outgoing
 
     def __init__(
         self,
@@ -61,6 +62,8 @@ class RelayProtocol(HttpToolsProtocol):
         self._deaf = False  # nothing more is heard: the connection ends with the answer that is under way
         self._read_size = 0  # bytes of the reads that brought the head so far
         self._since = 0.0  # when the head began, or the connection fell idle or deaf; on the loop's clock
+        self._untaken = 0  # bytes that wait for the client,
+        self._taken_at = 0.0  # and when that was last seen to change
 
     # --- the connection
 
@@ -132,11 +135,23 @@ class RelayProtocol(HttpToolsProtocol):
     def tick(self, now: float) -> None:
         """See Watched."""
         waited, turn = now - self._since, self._turn
+        if (untaken := self.transport.untaken) != self._untaken:
+            self._untaken, self._taken_at = untaken, now
         if self._in_head:
             self._refuse_if(guard.late_head(waited))
         elif self._has_turn() and not turn.running:
             self._refuse_if(guard.late_body(waited, turn.size))
+        elif untaken:
+            self._hold(now)
         elif not self._busy() and waited >= (_LINGER if self._deaf else self.timeout_keep_alive):
+            self.transport.abort()
+
+    def _hold(self, now: float) -> None:
+        """A client may take its time, but not all of it: what it is sent holds a connection to an upstream as well."""
+        if not self._busy():
+            self._since = now  # it is not idle before it has all
+        if now - self._taken_at >= guard.TAKING_SECONDS:
+            log.info("a client took nothing for %g seconds of what was sent to it: disconnected", guard.TAKING_SECONDS)
             self.transport.abort()
 
     def cut(self) -> None:

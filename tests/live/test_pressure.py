@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.client import chat, request
-from tests.process import KEY, RelayProcess
+from tests.process import KEY, RelayProcess, Start
 from tests.upstream import DONE, END, Upstream, event, opening, piece, response
 from tests.waiting import until
 
@@ -87,3 +87,17 @@ def test_idle_connections_hold_nothing_of_what_passed(relay: RelayProcess, upstr
         grown = relay.memory() - before
 
     assert grown < GROWTH
+
+
+def test_a_large_answer_outlives_the_keep_alive_of_an_idle_connection(
+    start: Start, upstream: Upstream, model: str
+) -> None:
+    relay = start(server={"keep_alive": "1s"})
+    upstream.play(model, response({"said": "y" * 7_900_000}))  # more than the buffers of both sides hold
+
+    with relay.connect() as client:
+        client.send(request(chat(model), key=KEY))
+        time.sleep(3)  # two looks behind its end, and more
+        answer = client.answer()
+
+    assert (200, True) == (answer.status, answer.complete)
