@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.redaction import STRUCTURE, redact, scrub
+from relay.redaction import STRUCTURE, is_redacted, redact, scrub
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -24,6 +24,14 @@ CASES = {
     "depth": ({"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
               {"messages": [{"role": "user", "content": [{"type": "text", "text": "[2 chars]"}]}]}),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_was_taken_out_can_be_told(case: str) -> None:
+    body, expected = (json.dumps(value).encode() for value in CASES[case])
+
+    assert (body != expected) == is_redacted(redact(body, None))
+    assert not is_redacted(body)
 
 
 @pytest.mark.parametrize("case", CASES)

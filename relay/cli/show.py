@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from relay import redaction
 from relay.cli import tables
 from relay.cli.options import config_option, json_option
 from relay.cli.reproduction import PROGRAMS
@@ -30,6 +31,8 @@ def show(name: str, form: str | None, as_json: bool, config_file: Path | None) -
         bodies = store.bodies(record.id) or Bodies(None, None)
     if form in PROGRAMS:
         click.echo(_program(form, record, bodies))
+        if bodies.request is not None and redaction.is_redacted(bodies.request):
+            click.echo("relay: it sends [N chars] for texts, which were not kept; with bodies: full they are", err=True)
     elif as_json or form == "json":
         told = {"request": _value(bodies.request), "response": _value(bodies.response)}
         tables.print_json(public(record) | told | {"truncated": list(bodies.truncated)})

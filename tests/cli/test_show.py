@@ -5,6 +5,7 @@ import json
 import pytest
 
 from relay.record import BODY_KEPT, PUBLIC, Entry
+from relay.redaction import redact
 from tests.cli.world import World, complaint
 from tests.records import identity, record
 
@@ -58,3 +59,14 @@ def test_a_request_that_cannot_be_made_again(world: World, body: bytes | None) -
 
     assert 2 == done.exit_code
     assert f"{identity('a')}: its request" in complaint(done)
+
+
+@pytest.mark.parametrize(("body", "noted"), [(REQUEST, False), (redact(REQUEST, None), True)])
+def test_a_program_says_so_where_it_lacks_the_texts(world: World, body: bytes, noted: bool) -> None:
+    world.insert(Entry(record("a"), body, None))
+
+    done = world.run("show", identity("a"), "--as", "python")
+
+    assert 0 == done.exit_code
+    assert noted == ("which were not kept" in done.stderr)
+    assert "which were not kept" not in done.stdout
