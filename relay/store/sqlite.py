@@ -17,6 +17,7 @@ from relay.errors import SetupFault
 from relay.keys import Key
 from relay.record import BODY_KEPT, Batch, Record, is_old, read, written
 from relay.store import Bodies, Filter, Place, StoreFault, spans
+from relay.store.mention import mentions
 from relay.store.page import moments, newest_first, page
 from relay.store.rows import Row, named_queries, together
 
@@ -344,18 +345,8 @@ class SqliteStore:
 
     def _fits(self, place: int, record: Record, wanted: Filter) -> bool:
         """Whether all filters let the record at that place through, but for those by time."""
-        return wanted.admits(record) and (wanted.text is None or self._mentions(place, record, wanted.text))
-
-    def _mentions(self, place: int, record: Record, text: str) -> bool:
-        """Whether the text stands in the record or its bodies, as itself or as JSON writes it."""
-        forms = {form.lower() for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])}
-        said = written([record]).decode().lower()
-        return any(form in said for form in forms) or any(
-            form in held
-            for body in self._bodies(place)[:2]
-            if body and (held := body.decode(errors="replace").lower())
-            for form in forms
-        )
+        text = wanted.text
+        return wanted.admits(record) and (text is None or mentions(text, record, lambda: self._bodies(place)[:2]))
 
 
 def _create(path: Path) -> None:
