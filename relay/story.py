@@ -41,7 +41,7 @@ def bell(loop: asyncio.AbstractEventLoop) -> Bell:
 class Story(msgspec.Struct, eq=False):
     """Runs `coroutine` when told to `go_on`: up to its first wait, then by itself from wait to wait.
 
-    `name` is what the log calls it if it fails; `ended` is told of its end, unless it was cancelled.
+    `name` is what the log calls it if it fails; `ended` is told of its end.
     """
 
     name: str
@@ -57,11 +57,9 @@ class Story(msgspec.Struct, eq=False):
         self._waited = None  # it knows us: two that know each other are left to the garbage collector
         try:
             waited = self._throw() if self._cancelled else self.coroutine.send(None)
-        except StopIteration:
+        except (StopIteration, asyncio.CancelledError):
             self.over = True
             self.ended()
-        except asyncio.CancelledError:
-            self.over = True
         except Exception:
             log.exception("request %s failed", self.name)
             self.over = True

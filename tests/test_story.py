@@ -103,7 +103,7 @@ async def test_what_it_raises_is_logged_and_its_end(caplog: pytest.LogCaptureFix
     assert "ValueError: no" in caplog.text
 
 
-async def test_the_end_of_a_cancelled_one_is_not_told() -> None:
+async def test_the_end_of_a_cancelled_one_is_told_too() -> None:
     ends = asyncio.Event()
 
     async def told() -> None:
@@ -112,7 +112,7 @@ async def test_the_end_of_a_cancelled_one_is_not_told() -> None:
     running = story(told(), ends.set)
     running.cancel()
 
-    assert (True, False) == (running.over, ends.is_set())
+    assert (True, True) == (running.over, ends.is_set())
 
 
 async def test_it_is_cancelled_where_it_waits_for_a_bell() -> None:

@@ -82,7 +82,7 @@ async def serve(  # noqa: C901, PLR0912  # the whole story, in the order in whic
                 step = tries.failed(fault, delivery is not None and delivery.begun)
                 if step is None:
                     raise
-                delivery = None
+                fault.__traceback__ = delivery = None  # see `end`
             await tries.turn_to(step)
     except RelayError as fault:
         end(account, delivery, fault, sink)
@@ -126,6 +126,9 @@ def leave(account: Account, delivery: Delivery | None, sink: Sink) -> None:
 
 def end(account: Account, delivery: Delivery | None, fault: RelayError, sink: Sink) -> None:
     """End a request by a fault: inside the answer that has begun, else with an error of its own."""
+    # It knows the calls that it came through, where it is known as well: two that know each other, with all that the
+    # request said, are left to the garbage collector, which comes too seldom for that.
+    fault.__traceback__ = None
     if delivery is None or not delivery.fail(fault):
         refuse(account, fault, sink)
 

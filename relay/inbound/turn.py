@@ -141,7 +141,7 @@ class Turn:
         story.go_on()
 
     def _ended(self) -> None:
-        if not self.response_complete:
+        if not (self.response_complete or self.disconnected):
             log.error("request %s ended without an answer", self._account.id)
             self.abort()
         del self._account  # and with it all that was said: the next request may be long in coming

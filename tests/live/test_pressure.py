@@ -1,13 +1,14 @@
 """A client that reads slowly holds its upstream back, and no memory fills up in between."""
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import pytest
 
 from tests.client import chat, request
 from tests.process import KEY, RelayProcess, Start
-from tests.upstream import DONE, END, Upstream, event, opening, piece, response
+from tests.upstream import DONE, END, Close, Pause, Step, Upstream, event, opening, piece, response
 from tests.waiting import until
 
 BLOCK = event({"choices": [{"index": 0, "delta": {"content": "x" * 65_000}}]})
@@ -101,3 +102,30 @@ def test_a_large_answer_outlives_the_keep_alive_of_an_idle_connection(
         answer = client.answer()
 
     assert (200, True) == (answer.status, answer.complete)
+
+
+FAILING: dict[str, Sequence[Step]] = {
+    "cut": (opening(), piece(BLOCK), Close()),
+    "an error at first": (opening(), piece(event({"error": {"message": "no", "code": 500}})), END),
+    "the client leaves": (opening(), piece(BLOCK), Pause(30)),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
+def test_failed_requests_hold_nothing_of_what_passed(
+    relay: RelayProcess, upstream: Upstream, model: str, case: str
+) -> None:
+    upstream.play(model, *FAILING[case])
+    question = request(chat(model, stream=True, user="x" * IDLE_BODY), key=KEY)
+    before = relay.memory()
+
+    for _ in range(IDLE_CLIENTS):
+        with relay.connect() as client:
+            client.send(question)
+            if case == "the client leaves":
+                client.read_to(BLOCK)
+            else:
+                client.answer()
+    relay.records(model, IDLE_CLIENTS)
+
+    assert relay.memory() - before < GROWTH
