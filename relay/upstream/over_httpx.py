@@ -109,11 +109,11 @@ class HttpxEngine:
         await self._tasks.place(progress.deadline)
         try:
             with wall(progress):
+                progress.asking()
                 progress.pooled = self._tasks.pools
-                async with asyncio.timeout_at(progress.whole()) as progress.timeout:
-                    response = await self._client.send(
-                        self._built(request, body, progress), stream=True, auth=None, follow_redirects=False
-                    )
+                response = await self._client.send(
+                    self._built(request, body, progress), stream=True, auth=None, follow_redirects=False
+                )
         except BaseException:
             if progress.stream is not None and progress.sent_at is None:
                 await progress.stream.aclose()  # httpcore loses it when it is cut off in the middle of TLS or CONNECT
@@ -161,7 +161,7 @@ class HttpxReply:
         response, self._response = self._response, None
         if response is not None:
             try:
-                await self._tasks.alone(self._pumped(response, take, drained))
+                await self._tasks.alone(self._pumped(response, take, drained), self._progress)
             finally:
                 ending = self._tasks.end(response)
             await asyncio.shield(ending)
@@ -194,9 +194,8 @@ class HttpxReply:
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
         """The next piece; None after the last."""
-        with wall(self._progress):
-            async with asyncio.timeout_at(self._progress.idle()):
-                return await anext(pieces, None)
+        with wall(self._progress), self._progress.reading():
+            return await anext(pieces, None)
 
 
 class _Tasks:
@@ -227,23 +226,26 @@ class _Tasks:
         """Whether requests come by their connections in httpcore's pool."""
         return _behind(self._client, _TO_CONNECTIONS) is not None
 
-    async def alone(self, work: Coroutine[Any, Any, T], progress: Progress | None = None) -> T:
-        """Run `work` in a task of its own; cancelled, cancel that once and do not wait for it.
+    async def alone(self, work: Coroutine[Any, Any, T], progress: Progress) -> T:
+        """Run `work` in a task of its own, for as long as `progress` allows; cancelled, do not wait for its end.
 
-        A request that is in httpcore's pool just then leaves by itself at its next step: cut off in there, it would
-        leave connections open that the pool was about to close, and others that nobody uses.
+        Limits end it here and not in there, so that it is cancelled once: a second time would hit the cleaning up.
         """
         task = self._begun(work)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled() and not _is_cancelled():
-                raise UpstreamError(f"Upstream {self._name!r} was let go of in the middle of a request.") from None
-            if progress is not None and progress.pooled:
-                progress.unwanted = True
-            else:
-                task.cancel()
-            raise
+        with progress.limited() as over:
+            either: set[asyncio.Future[Any]] = {task, over}
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                progress.give_up(task)
+                raise
+        if not task.done():
+            if progress.give_up(task):
+                await asyncio.wait({task})  # its place is free then
+            raise progress.overdue()
+        if task.cancelled():
+            raise UpstreamError(f"Upstream {self._name!r} was let go of in the middle of a request.")
+        return task.result()
 
     def end(self, response: httpx.Response) -> asyncio.Task[None]:
         """Give a response's connection back if it is over, else close it; its place is free then."""
@@ -304,11 +306,6 @@ class _Tasks:
             task.cancel()
         if tasks := {*self._running, *self._ending}:
             await asyncio.wait(tasks)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _has_surplus(response: httpx.Response) -> bool:

@@ -16,6 +16,7 @@ from relay.exchange import Timeouts
 from relay.wire.origin import unreached
 from relay.wire.patience import Deadline, Pace
 
+_CLEANING = "response_closed"  # the step in which httpcore closes a connection, or keeps it
 _CUT = ("disconnected", "peer closed")  # how httpcore and h11 tell of an end that came too early
 
 
@@ -26,28 +27,32 @@ class Progress:
         self.name = name
         self.deadline = deadline
         self.late = ""  # what is wrong when the timeout passes
-        self.timeout: asyncio.Timeout | None = None
-        self.pooled = False  # it is in the pool, which has not told of its first step yet
-        self.unwanted = False  # nobody waits for it any more
+        self.pooled = False  # it has come to httpcore's pool
         self.connecting = False  # so nothing of the request can have been sent
         self.stream: Any = None  # the connection that was made for this request
         self.sent_at: float | None = None
         self.connect_ms: float | None = None
         self.response: httpx.Response | None = None
         self._timeouts = timeouts
+        self._over: asyncio.Future[None] | None = None  # done when the time is over for what happens just now
+        self._timer: asyncio.TimerHandle | None = None
+        self._step = ""  # of httpcore's, under way
+        self._unwanted = False  # it is to end before its next step
         self._loop = asyncio.get_running_loop()
         self._began = 0.0
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Told by httpcore: the deadlines follow what happens, since its own are for each read and write."""
-        self.pooled = False
-        if self.unwanted:
-            self.unwanted = False  # told once: what follows is cleaning up
-            raise asyncio.CancelledError
-        match event.partition(".")[2]:
+        _, step, stage = event.split(".")
+        begins = stage == "started" and not self._step  # else it is a step within another one
+        if begins:
+            self._step = step
+        elif stage != "started" and step == self._step:
+            self._step = ""
+        match f"{step}.{stage}":
             case "connect_tcp.started":
                 self._began, self.connecting = self._loop.time(), True
-                self._reschedule(self._until(self._timeouts.connect, "could not be connected to within"))
+                self._limit(self._timeouts.connect, "could not be connected to within")
             case "connect_tcp.complete":
                 self.stream = info["return_value"]
             case "send_request_headers.started" if info["request"].method != b"CONNECT":
@@ -55,6 +60,39 @@ class Progress:
                     self.connect_ms = (self._loop.time() - self._began) * 1000
                 self.connecting = False
                 self._all_sent()
+        if self._unwanted and begins and step != _CLEANING:
+            self._step = ""
+            raise asyncio.CancelledError
+
+    def give_up(self, task: asyncio.Task[Any]) -> bool:
+        """End `task`, which nobody waits for any more. Returns whether at once.
+
+        Cancelled between two steps or while it cleans up, httpcore would lose the connections that it has in hand:
+        there the task is left alone, and ends at its next step, or by itself.
+        """
+        at_once = not self.pooled or self._step not in {"", _CLEANING}
+        if at_once:
+            task.cancel()
+        else:
+            self._unwanted = True
+        task.add_done_callback(_heard)
+        return at_once
+
+    @contextlib.contextmanager
+    def limited(self) -> Iterator[asyncio.Future[None]]:
+        """For who waits for it: gives what is done when the time is over for what happens just then."""
+        self._over = self._loop.create_future()
+        try:
+            yield self._over
+        finally:
+            self._over = None
+            self._stop()
+
+    def overdue(self) -> UpstreamTimeout:
+        """What is wrong when the time is over."""
+        fault = UpstreamTimeout(self.late)
+        fault.sent = not self.connecting
+        return fault
 
     async def uploading(self, body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         """The body's pieces; the wait for the answer starts when all is sent."""
@@ -62,13 +100,18 @@ class Progress:
             yield piece
             self._all_sent()
 
-    def whole(self) -> float:
-        """When a request is over its time for which the transport tells of no steps."""
-        return self._until(self._timeouts.connect + self._timeouts.first_byte, "did not answer for")
+    def asking(self) -> None:
+        """It begins: the limit for a transport that tells of no steps."""
+        self._limit(self._timeouts.connect + self._timeouts.first_byte, "did not answer for")
 
-    def idle(self) -> float:
-        """When the next read of the answer has to be over."""
-        return self._until(self._timeouts.idle, "fell silent in the middle of its answer for")
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """While the answer is read; what is done with a piece of it has no limit."""
+        self._limit(self._timeouts.idle, "fell silent in the middle of its answer for")
+        try:
+            yield
+        finally:
+            self._stop()
 
     def pace(self, now: float) -> Pace:
         """The pace of its answer, from now on."""
@@ -76,14 +119,13 @@ class Progress:
 
     def _all_sent(self) -> None:
         self.sent_at = self._loop.time()
-        self._reschedule(self._until(self._timeouts.first_byte, "did not answer for"))
+        self._limit(self._timeouts.first_byte, "did not answer for")
 
-    def _reschedule(self, when: float) -> None:
-        if self.timeout is not None:
-            self.timeout.reschedule(when)
-
-    def _until(self, limit: float, late: str) -> float:
-        """The moment that is `limit` seconds from now, or the end of what the whole may take where that is earlier."""
+    def _limit(self, limit: float, late: str) -> None:
+        """What happens now may take `limit` seconds, or until the end of what the whole may take if that is earlier."""
+        self._stop()
+        if self._over is None or self._over.done():  # nobody waits any more
+            return
         when, total = self._loop.time() + limit, self._timeouts.total
         late = f"{late} {limit:g} seconds"
         if total is not None and self.sent_at is not None and self.sent_at + total < when:
@@ -93,7 +135,18 @@ class Progress:
             end = self._loop.time() + self.deadline.left()
             if end < when:
                 when, self.late = end, self.deadline.late(self.name)
-        return when
+        self._timer = self._loop.call_at(when, self._over.set_result, None)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """asyncio logs a fault that nobody asks for."""
+    if not task.cancelled():
+        task.exception()
 
 
 @contextlib.contextmanager

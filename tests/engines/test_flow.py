@@ -11,10 +11,11 @@ import pytest
 from relay.exchange import Engine
 from tests.engines.asking import Taker, fetched, post, until
 from tests.engines.conftest import Build
-from tests.engines.peer import CHUNKED, Peer, Talk, chunk, peer, stuck
+from tests.engines.peer import CHUNKED, Peer, Talk, chunk, peer, stuck, whole
 
 PIECE = b"x" * 65_536
 PLACES = 8  # connections at most
+TURNS = 40  # of the loop: more than an engine needs to close what an upstream has closed
 PIECES = 1000  # 64 MB: more than any kernel's buffers hold
 
 
@@ -127,6 +128,57 @@ async def test_cancelled_in_the_handshake(build: Build) -> None:
         with pytest.raises(asyncio.CancelledError):
             await asking
         await gone(server.talks[0])
+
+
+@pytest.mark.parametrize("pieces", [(), (CHUNKED, chunk(b"so far"))], ids=["before the head", "in the body"])
+async def test_cancelled_just_when_the_upstream_hangs_up(build: Build, pieces: tuple[bytes, ...]) -> None:
+    """Some turns of the loop later, whichever it is: all connections of that upstream are closed."""
+    go = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        kept = b"/kept" in (await talk.request()).head
+        await talk.send(*([whole(b"ok")] if kept else pieces))
+        await go.wait()
+        talk.writer.write_eof()
+        await talk.gone.wait()
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        for turns in range(TURNS):
+            asking = asyncio.create_task(fetched(engine))
+            await until(lambda turns=turns: len(server.requests) > 3 * turns)  # type: ignore[misc]
+            await asyncio.gather(*(fetched(engine, post(target=b"/kept")) for _ in range(2)))
+            go.set()
+            go.clear()
+            await leaves(asking, turns)
+        assert (3 * TURNS, 0) == (len(server.talks), await left(server))
+
+
+async def test_cancelled_just_when_its_time_is_over(build: Build) -> None:
+    async with peer(stuck()) as server:
+        engine, loop = build(server.url), asyncio.get_running_loop()
+        for turns in range(TURNS):
+            asking, end = asyncio.create_task(engine.open(*post(), within=0.02)), loop.time() + 0.02
+            while loop.time() < end:  # noqa: ASYNC110  # turn by turn
+                await asyncio.sleep(0)
+            await leaves(asking, turns)
+        assert 0 == await left(server)
+
+
+async def leaves(task: "asyncio.Task[object]", turns: int) -> None:
+    """Its caller leaves after so many turns of the loop."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def left(server: Peer) -> int:
+    """How many connections the engine does not close."""
+    for _ in range(200):
+        if server.open:
+            await asyncio.sleep(0.01)
+    return server.open
 
 
 async def test_a_fault_of_the_one_who_uploads_ends_the_request(build: Build) -> None:
