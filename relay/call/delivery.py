@@ -206,6 +206,11 @@ class Whole(msgspec.Struct, eq=False):
 class Stream:
     """See the head of this module."""
 
+    __slots__ = (
+        "_account", "_alias", "_early", "_hides_usage", "_meter", "_reply", "_sink", "_splitter", "_steady", "_told",
+        "begun", "fault",
+    )  # fmt: skip
+
     def __init__(
         self,
         account: Account,

@@ -89,6 +89,14 @@ class RelayProtocol(HttpToolsProtocol):
         self._turn.leave()
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        self._turn.full = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._turn.full = False
+        super().resume_writing()
+
     def eof_received(self) -> None:
         """The client sends no more, and may still read: its transport closes with what was handed to it by now."""
         self._outbox.send()

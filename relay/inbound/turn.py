@@ -44,8 +44,8 @@ class Turn:
 
     __slots__ = (
         "_account", "_body", "_chunks", "_defaults", "_flow", "_head", "_journal", "_loop", "_on_response", "_pause",
-        "_quiet", "_relay", "_said", "_seen", "_state", "_story", "_transport", "_watch", "disconnected", "head",
-        "keep_alive", "response_complete", "size",
+        "_quiet", "_relay", "_said", "_seen", "_state", "_story", "_transport", "_watch", "disconnected", "full",
+        "head", "keep_alive", "response_complete", "size",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,7 @@ class Turn:
         self._seen = self._quiet = 0  # what had been sent at the last look, and how many saw nothing new
         self.disconnected = False
         self.response_complete = True
+        self.full = False  # the client is slow: what is written waits for it
 
     def begin(self, head: Head, chunks: bool, keep_alive: bool) -> None:
         """A request with this head has arrived. `chunks`: an answer of unknown length may go out in chunks."""
@@ -225,7 +226,7 @@ class Turn:
             return False
         seen, self._seen = self._seen, self._account.bytes_out
         self._quiet = self._quiet + 1 if seen == self._seen else 0
-        if self._quiet > LOOKS and not self._flow.write_paused:  # the first of them may have come at once
+        if self._quiet > LOOKS and not self.full:  # the first of them may have come at once
             self.write(PING)
             self._quiet = 1
         return True
@@ -237,7 +238,7 @@ class Turn:
             data, self._head = self._head + data, None
         if not self.disconnected:
             self._transport.write(data)
-        return self._flow.write_paused
+        return self.full
 
     def end(self, piece: bytes = b"") -> None:
         """See Sink."""
