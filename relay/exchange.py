@@ -11,6 +11,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+# Statuses by which the relay decides: the first that is no success, the first of an error, and two of these.
+NO_SUCCESS, ERROR = 300, 400
+BAD_REQUEST, RATE_LIMITED = 400, 429
+
 Header = tuple[bytes, bytes]  # names in lower case
 Lines = bytes  # headers as they stand in a head: each `name: value` with its line end
 Take = Callable[[bytes, bool], bool]

@@ -118,13 +118,18 @@ def authenticate(keyring: Keyring, credential: bytes, now: float) -> Key:
     key = keyring.known.get(credential) or keyring.find(credential)
     if key is None:
         raise Unauthorized(UNKNOWN)
-    if key.revoked_at is None and key.expires_at is None:
-        return key
-    if key.revoked_at is not None and key.revoked_at <= now:
-        raise Unauthorized(f"The key {key.id} was revoked on {_date(key.revoked_at)}; ask for a new one.")
-    if key.expires_at is not None and key.expires_at <= now:
-        raise Unauthorized(f"The key {key.id} expired on {_date(key.expires_at)}; ask for a new one.")
+    if (key.revoked_at is not None or key.expires_at is not None) and (end := ended(key, now)) is not None:
+        raise Unauthorized(f"The key {key.id} {end}; ask for a new one.")
     return key
+
+
+def ended(key: Key, now: float) -> str | None:
+    """How the key ceased to be in force, by `now` in seconds since 1970; None while it is."""
+    if key.revoked_at is not None and key.revoked_at <= now:
+        return f"was revoked on {_date(key.revoked_at)}"
+    if key.expires_at is not None and key.expires_at <= now:
+        return f"expired on {_date(key.expires_at)}"
+    return None
 
 
 def _date(seconds: int) -> str:

@@ -20,12 +20,12 @@ from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
 from relay.errors import Overloaded, RelayError, UpstreamAuthFailed, UpstreamFault, UpstreamOff, UpstreamRefusal
-from relay.exchange import Header
+from relay.exchange import RATE_LIMITED, Header
 
 Objection = Literal["context_window", "content_policy"]
 
 _AGAIN = frozenset({502, 503, 529})
-_NOT_PAID, _REQUEST_TIMEOUT, _RATE_LIMITED, _SERVER_ERROR = 402, 408, 429, 500
+_NOT_PAID, _REQUEST_TIMEOUT, _SERVER_ERROR = 402, 408, 500
 _WAIT_MAX = 3600.0  # seconds; what asks for more has something else in mind
 # As upstreams call it: OpenAI's and Azure's codes, and the words of vLLM, OpenRouter and others that have no code.
 _OBJECTIONS: dict[Objection, tuple[str, ...]] = {
@@ -51,7 +51,7 @@ _NOTHING = Verdict()
 
 def of_status(status: int, wait: float | None = None) -> Verdict:
     """On an answer with that status; `wait` is what `wait_of` found in its headers."""
-    if status == _RATE_LIMITED:
+    if status == RATE_LIMITED:
         return Verdict(onward=True, again=wait is not None, wait=wait)
     if status in _AGAIN:
         return Verdict(onward=True, again=True, blames=True, wait=wait)

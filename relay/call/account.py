@@ -16,7 +16,7 @@ from relay.ask import Ask, Head, new_id
 from relay.call.setup import Setup
 from relay.counters import FREE, Lease
 from relay.edits import Edited
-from relay.exchange import Lines, lines
+from relay.exchange import ERROR, Lines, lines
 from relay.journal import Blotter, Journal
 from relay.keys import Key
 from relay.record import BODY_KEPT, UNTOLD, Keep, Outcome, Record, Try, Why
@@ -28,7 +28,6 @@ _UNREAD = Ask(b"", {}, None, stream=False)
 _NOWHERE = Target("", "")
 _NO_PLAN = Plan(Alias("", ()), "", ())
 _UNEDITED = Edited(b"", (), asks_usage=False)
-_ERROR = 400  # the first status of an error
 
 
 class Account:
@@ -169,7 +168,7 @@ class Account:
         if self.ask is None:
             return None, None
         request, response = self.ask.body, b"".join(self.response)
-        if self.status >= _ERROR:
+        if self.status >= ERROR:
             response = redaction.scrub(response)  # what says what went wrong may quote a credential
         if self.keep == "full":
             return request, response

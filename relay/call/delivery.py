@@ -21,7 +21,7 @@ from relay.call.account import Account
 from relay.call.refusal import first_error, may_pass
 from relay.call.sink import Sink
 from relay.errors import RelayError, UpstreamError, UpstreamTimeout
-from relay.exchange import Header, Lines, Reply, lines
+from relay.exchange import ERROR, Header, Lines, Reply, lines
 from relay.record import Outcome
 from relay.upstream.door import Opened
 from relay.verdict import wait_of
@@ -29,7 +29,6 @@ from relay.verdict import wait_of
 _HELD_MAX = 8 << 20  # bytes of a JSON answer that are held for its cost; a larger one goes through as it comes
 _TAIL = 64 << 10  # bytes of the end of such a large answer that are searched for its usage
 _NANO = 10**9  # nano-dollars in a dollar
-_ERROR = 400  # the first status of an error
 _PASSED = frozenset({
     b"content-type", b"content-encoding", b"content-language", b"content-disposition", b"retry-after",
     b"retry-after-ms", b"x-should-retry", b"x-request-id", b"apim-request-id", b"cf-ray",
@@ -65,7 +64,7 @@ def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
     if found.streams:
         delivery = Stream(account, opened, found.told, sink)
     else:
-        told = found.told if reply.status < _ERROR else found.told + _advice(account, reply)
+        told = found.told if reply.status < ERROR else found.told + _advice(account, reply)
         if found.held and whole is not None:  # nearly all that is no stream
             _answer(account, reply.status, told, sink, whole)
             return None
@@ -78,7 +77,7 @@ def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
 def _answer(account: Account, status: int, told: Lines, sink: Sink, body: bytes) -> None:
     """Settle, and send a whole answer."""
     account.last_at = time.perf_counter_ns()
-    if status < _ERROR:
+    if status < ERROR:
         account.usage = usage.of_body(body)
         if account.plan.renamed is not None:
             body = edits.renamed(body, account.plan.renamed)
@@ -93,7 +92,7 @@ def _answer(account: Account, status: int, told: Lines, sink: Sink, body: bytes)
 
 def _settle(account: Account, status: int) -> None:
     """The end of an answer that came whole, or to its end."""
-    if status < _ERROR:
+    if status < ERROR:
         account.settle("ok")
     else:
         account.settle("upstream_error", f"HTTP {status}")
@@ -123,12 +122,12 @@ def _passed(status: int, headers: tuple[Header, ...]) -> _Passed:
     """The upstream's headers that go through; on an error also whose it is."""
     found = [header for header in headers if header[0] in _PASSED or header[0].startswith(_PASSED_PREFIXES)]
     said = dict(found)
-    if status >= _ERROR:
+    if status >= ERROR:
         found = [header for header in found if header[0] != b"x-should-retry"]  # which hangs on the tries
         found.append((b"x-relay-error-source", b"upstream"))
     kind = said.get(b"content-type", b"").lower()
     readable = said.get(b"content-encoding", b"identity").lower() == b"identity"
-    streams = readable and kind.startswith(b"text/event-stream") and status < _ERROR
+    streams = readable and kind.startswith(b"text/event-stream") and status < ERROR
     told = lines([*found, *_UNBUFFERED] if streams else found)
     return _Passed(told, kind.decode("latin-1"), streams, readable and kind.startswith(b"application/json"))
 
@@ -179,7 +178,7 @@ class Whole(msgspec.Struct, eq=False):
         self.tail = piece[-_TAIL:] if len(piece) >= _TAIL else (self.tail + piece)[-_TAIL:]
         if not last:
             return self.sink.write(piece)
-        if account.status < _ERROR:
+        if account.status < ERROR:
             account.usage = usage.of_tail(self.tail)
         _settle(account, account.status)
         self.sink.end(piece)

@@ -16,14 +16,13 @@ from relay.call.account import Account
 from relay.call.choice import circumstances
 from relay.course import Course, Step
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamOff, UpstreamRefusal, UpstreamTimeout
+from relay.exchange import BAD_REQUEST, NO_SUCCESS, RATE_LIMITED
 from relay.health import Health
 from relay.routing import Target, fallback, filled
 from relay.upstream import door
 from relay.upstream.door import Opened
 from relay.verdict import Verdict, objection, of_fault, of_status, wait_of
 
-_ERROR = 300  # the first status that is no success
-_BAD_REQUEST, _RATE_LIMITED = 400, 429
 _BY_ANOTHER_KEY = Verdict(onward=True, again=True, wait=0.0)
 _REST = 1.0  # seconds that a target rests after a 429 that does not say how long
 _REFUSED_REST = 60.0  # seconds that a target rests whose key was refused, while another is left
@@ -65,20 +64,20 @@ class Tries(msgspec.Struct, eq=False):
         """What comes next where another may do better than this answer; None for an answer that goes to the caller."""
         reply = opened.reply
         self.account.edited = opened.edited
-        if reply.status < _ERROR:
+        if reply.status < NO_SUCCESS:
             if reply.whole is None and self.health.doubts(self.target.name):
                 self.doubted = True
             else:
                 self.health.passed(self.target.name, opened.first_byte_ms, self.begun + opened.first_byte_ms / 1000)
             return None
         wait, now = wait_of(reply.headers), time.perf_counter()
-        if reply.status == _RATE_LIMITED:
+        if reply.status == RATE_LIMITED:
             wait = self._limited(wait, now)
         verdict = of_status(reply.status, wait)
         if not verdict.onward:  # it is well: the fault is the caller's
             self.health.passed(self.target.name, opened.first_byte_ms, now)
         step = self._after(verdict, f"HTTP {reply.status}", now)
-        if reply.status == _BAD_REQUEST and reply.whole is not None:
+        if reply.status == BAD_REQUEST and reply.whole is not None:
             step = self._instead(reply.whole, now) or step
         if step is not None:
             reply.abort()
@@ -133,7 +132,7 @@ class Tries(msgspec.Struct, eq=False):
         used = upstream.credentials.named(self.account.tries[-1].key) if upstream else None
         if upstream is None or used is None:
             return False
-        limited = isinstance(fault, UpstreamRefusal) and fault.status == _RATE_LIMITED
+        limited = isinstance(fault, UpstreamRefusal) and fault.status == RATE_LIMITED
         if limited:
             used.rest(self.target.model, now, None)
         elif isinstance(fault, UpstreamAuthFailed):
@@ -152,7 +151,7 @@ class Tries(msgspec.Struct, eq=False):
         if len(tries) == self.noted or tries[-1].error is not None:
             return False
         tries[-1] = replace(tries[-1], error=fault, total_ms=round((now - self.begun) * 1000, 3))
-        return (tries[-1].status or _ERROR) < _ERROR
+        return (tries[-1].status or NO_SUCCESS) < NO_SUCCESS
 
     def _after(self, verdict: Verdict, reason: str, now: float, torn: bool = False) -> Step | None:
         if verdict.blames:

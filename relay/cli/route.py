@@ -13,7 +13,7 @@ import click
 from relay.cli import tables
 from relay.cli.options import Read, config_option, json_option
 from relay.errors import RelayError
-from relay.keys import Key
+from relay.keys import Key, ended
 from relay.pricing import Rate
 from relay.routing import Alias, Circumstances, Plan, Strategy, Target, filled, plan
 
@@ -107,8 +107,7 @@ def _key(config: "Config", name: str, config_file: Path | None) -> Key:
             found = store.keys()
     now = time.time()
     for each in found:
-        over = each.revoked_at is not None or (each.expires_at is not None and each.expires_at <= now)
-        if name in {each.id, each.name} and not over:
+        if name in {each.id, each.name} and ended(each, now) is None:
             return each
     raise click.ClickException(f"{name}: no such key in force")
 

@@ -14,16 +14,14 @@ import msgspec
 from relay.ask import Ask, Head
 from relay.edits import Edited, edit
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamFault
-from relay.exchange import Drained, Engine, Reply, Request, Take
+from relay.exchange import BAD_REQUEST, NO_SUCCESS, RATE_LIMITED, Drained, Engine, Reply, Request, Take
 from relay.record import Try
 from relay.routing import Alias, Target
 from relay.upstream.credentials import Credential, Credentials
 from relay.verdict import wait_of
 
 _REFUSED_KEY = frozenset({401, 403})
-_RATE_LIMITED = 429
-_OF_KEY = _REFUSED_KEY.union({402, _RATE_LIMITED})  # what another key may do better
-_BAD_REQUEST, _ERROR = 400, 300  # the first status that is looked at more closely
+_OF_KEY = _REFUSED_KEY.union({402, RATE_LIMITED})  # what another key may do better
 _REDIRECTS = range(300, 400)
 _NOT_PASSED = _REFUSED_KEY.union(_REDIRECTS)
 _REQUESTS_KEPT = 64
@@ -78,7 +76,7 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
             raise
         status, key, spent = reply.status, credential.fingerprint, _since(began)
         tries.append(Try(upstream.name, model, status, None, reply.reused, reply.connect_ms, spent, key))
-        if status < _ERROR:
+        if status < NO_SUCCESS:
             if not may_ask_usage:
                 upstream.refuse_usage.add(model)
             return Opened(reply, edited, spent)
@@ -89,7 +87,7 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
         if status in _NOT_PASSED:
             reply.abort()
             raise _not_passed(upstream.name, status)
-        if status != _BAD_REQUEST or not (edited.asks_usage or alias.stands_by) or _is_long(reply):
+        if status != BAD_REQUEST or not (edited.asks_usage or alias.stands_by) or _is_long(reply):
             return Opened(reply, edited, spent)
         answer = await gather(reply)
         if not (edited.asks_usage and any(word in answer for word in _USAGE_OPTION)):
@@ -114,7 +112,7 @@ def _pick(upstream: Upstream, model: str) -> Credential:
 def _spare(upstream: Upstream, credential: Credential, reply: Reply, tries: list[Try]) -> Credential | None:
     """Another key, after the answer to this one; None where there is none, or none that this request has not used."""
     now, model = time.perf_counter(), tries[-1].model
-    if reply.status == _RATE_LIMITED:
+    if reply.status == RATE_LIMITED:
         credential.rest(model, now, wait_of(reply.headers))
     else:
         upstream.credentials.refuse(credential, reply.status)
