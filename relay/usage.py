@@ -128,7 +128,7 @@ def _stated(data: bytes) -> Usage | None:
 class Meter:
     """Watches the events of one stream: `usage` is the last that was stated.
 
-    `spoke`: an event that says anything has come. `finished`: a finish_reason, or an event that ends its kind of
+    `spoke`: an event that says more than usage has come. `finished`: a finish_reason, or an event that ends its kind of
     stream, has come. `done`: `[DONE]` has come. `errored`: the upstream sent an error event.
     """
 
@@ -169,7 +169,11 @@ class Meter:
         data = sse.data(event)
         if not data:
             return False
-        self.spoke = True
+        alone = self._read(data)
+        self.spoke = self.spoke or not alone
+        return alone
+
+    def _read(self, data: bytes) -> bool:
         if data.strip() == sse.DONE:
             self.done = True
             return False

@@ -82,7 +82,8 @@ async def serve(  # noqa: C901, PLR0912  # the whole story, in the order in whic
                 step = tries.failed(fault, delivery is not None and delivery.begun)
                 if step is None:
                     raise
-                fault.__traceback__ = delivery = None  # see `end`
+                _let_go(fault)
+                delivery = None
             await tries.turn_to(step)
     except RelayError as fault:
         end(account, delivery, fault, sink)
@@ -126,9 +127,7 @@ def leave(account: Account, delivery: Delivery | None, sink: Sink) -> None:
 
 def end(account: Account, delivery: Delivery | None, fault: RelayError, sink: Sink) -> None:
     """End a request by a fault: inside the answer that has begun, else with an error of its own."""
-    # It knows the calls that it came through, where it is known as well: two that know each other, with all that the
-    # request said, are left to the garbage collector, which comes too seldom for that.
-    fault.__traceback__ = None
+    _let_go(fault)
     if delivery is None or not delivery.fail(fault):
         refuse(account, fault, sink)
 
@@ -145,3 +144,12 @@ def refuse(account: Account, fault: RelayError, sink: Sink) -> None:
     account.settle(outcome_of(fault), fault.message)
     told = account.marks() + lines([(b"content-type", b"application/json"), *fault.headers()])
     sink.answer(fault.status, told, body)
+
+
+def _let_go(fault: RelayError) -> None:
+    """Forget the calls that the fault came through, where it is known as well.
+
+    Two that know each other, and with them all that the request said, are left to the garbage collector, which comes
+    too seldom for that.
+    """
+    fault.__traceback__ = fault.__cause__ = fault.__context__ = None

@@ -70,6 +70,7 @@ class Turn:
         self._on_response = on_response
         self._defaults: Sequence[Header] = ()  # the server's own headers,
         self._said = b""  # and how they are written
+        self._story: Story | None = None
         self._pause = 0.0  # seconds between two looks whether its stream is silent; 0 while there is none
         self._seen = self._quiet = 0  # what had been sent at the last look, and how many saw nothing new
         self.disconnected = False
@@ -83,7 +84,7 @@ class Turn:
         self._chunks = chunks
         self.keep_alive = keep_alive
         self.response_complete = False
-        self._story: Story | None = None
+        self._story = None
         self._head: bytes | None = None
         self._body: list[bytes] = []
         self.size = 0  # bytes of the body that have come
@@ -156,12 +157,13 @@ class Turn:
     def leave(self) -> None:
         """The client has left: end what is under way for it."""
         self.disconnected = True
-        if self.response_complete:
+        if not self.response_complete:
+            if self._story is None:
+                self._account.settle("client_disconnect", "the client left before its request was whole")
+            else:
+                self._story.cancel()
+        if self._story is None:  # nothing is under way any more
             del self._on_response  # it knows us: two that know each other are left to the garbage collector
-        elif self._story is None:
-            self._account.settle("client_disconnect", "the client left before its request was whole")
-        else:
-            self._story.cancel()
 
     def cut(self) -> None:
         """The relay shuts down: end what is under way, which tells the client so."""
@@ -217,7 +219,7 @@ class Turn:
 
     def beat(self, period: float) -> None:
         """See Sink."""
-        self._pause, self._seen, self._quiet = period / LOOKS, self._account.bytes_out, 0
+        self._pause, self._seen, self._quiet = period / LOOKS, self._account.bytes_out, -1  # the first may come at once
         self._watch.hear(self, self._pause)
 
     def look(self, period: float) -> bool:
@@ -226,9 +228,9 @@ class Turn:
             return False
         seen, self._seen = self._seen, self._account.bytes_out
         self._quiet = self._quiet + 1 if seen == self._seen else 0
-        if self._quiet > LOOKS and not self.full:  # the first of them may have come at once
+        if self._quiet >= LOOKS and not self.full:
             self.write(PING)
-            self._quiet = 1
+            self._quiet = 0
         return True
 
     def write(self, piece: bytes) -> bool:

@@ -10,7 +10,7 @@ from relay.record import Record, written
 _PIECE = re.compile(
     rb'"(?:content|text|reasoning|reasoning_content|refusal|arguments|delta)"[ \t]*+:[ \t]*+"((?:[^"\\]|\\.)*+)"'
 )
-_STREAM = re.compile(rb"(?:data|event|id|retry)?:")  # how it begins, comments included
+_STREAM = re.compile(rb"\s*+(?:data|event|id|retry)?:")  # how it begins, comments included
 
 
 Bodies = Callable[[], Iterable[bytes | None]]
@@ -19,8 +19,8 @@ Bodies = Callable[[], Iterable[bytes | None]]
 def mentions(text: str, record: Record, bodies: Bodies) -> bool:
     """Whether the text stands there, in any case: as itself, or as JSON writes it.
 
-    Of an event stream also in what its events spell out together, wherever one ends and the next begins. The bodies are
-    not asked for where the record has it.
+    Of an event stream also in what its events spell out together, wherever one ends and the next begins, as long as
+    one voice speaks at a time. The bodies are not asked for where the record has it.
     """
     forms = {form.lower() for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])}
     return any(

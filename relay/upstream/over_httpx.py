@@ -93,6 +93,8 @@ class HttpxEngine:
             if progress.response is not None:  # it came just when nobody wanted it any more
                 self._tasks.end(progress.response)
             raise
+        finally:
+            progress.response = None  # whose request knows it
         return HttpxReply(response, progress, self._tasks)
 
     def retire(self) -> None:
@@ -119,8 +121,12 @@ class HttpxEngine:
                 await progress.stream.aclose()  # httpcore loses it when it is cut off in the middle of TLS or CONNECT
             self._tasks.free()
             raise
-        progress.response = response
         self._tasks.is_old(response)  # its connection's time begins
+        progress.answered = True
+        if progress.unwanted:
+            self._tasks.end(response)
+            raise asyncio.CancelledError
+        progress.response = response
         if response.status_code == _SWITCHING:
             raise UpstreamError(f"Upstream {self._name!r} wanted to switch protocols.")
         if response.status_code == _PROXY_REFUSES:
@@ -184,6 +190,8 @@ class HttpxReply:
         while (piece := await self._next(pieces)) is not None:
             if late := pace.late(self._progress.name, clock()):
                 raise UpstreamTimeout(late)
+            if self._progress.unwanted:
+                return
             pace.volume += len(piece)
             if piece and take(piece, False):
                 held_at = clock()
@@ -256,6 +264,7 @@ class _Tasks:
 
     async def _end(self, response: httpx.Response) -> None:
         await response.aclose()
+        del response.stream  # it knows the response, and with that the request
         if self._retired:
             await self._close_idle()
 

@@ -32,12 +32,13 @@ class Progress:
         self.stream: Any = None  # the connection that was made for this request
         self.sent_at: float | None = None
         self.connect_ms: float | None = None
-        self.response: httpx.Response | None = None
+        self.answered = False  # the head of its answer is in,
+        self.response: httpx.Response | None = None  # which nobody has taken yet
+        self.unwanted = False  # it is to end before its next step, or with its answer
         self._timeouts = timeouts
         self._over: asyncio.Future[None] | None = None  # done when the time is over for what happens just now
         self._timer: asyncio.TimerHandle | None = None
         self._step = ""  # of httpcore's, under way
-        self._unwanted = False  # it is to end before its next step
         self._loop = asyncio.get_running_loop()
         self._began = 0.0
 
@@ -60,7 +61,7 @@ class Progress:
                     self.connect_ms = (self._loop.time() - self._began) * 1000
                 self.connecting = False
                 self._all_sent()
-        if self._unwanted and begins and step != _CLEANING:
+        if self.unwanted and begins and step != _CLEANING:
             self._step = ""
             raise asyncio.CancelledError
 
@@ -74,7 +75,7 @@ class Progress:
         if at_once:
             task.cancel()
         else:
-            self._unwanted = True
+            self.unwanted = True
         task.add_done_callback(_heard)
         return at_once
 
@@ -179,7 +180,7 @@ def _told(fault: Exception, progress: Progress) -> RelayError:
 
 def _broken(fault: Exception, progress: Progress) -> str:
     name = progress.name
-    where = "before it answered" if progress.response is None else "in the middle of its answer"
+    where = "before it answered" if not progress.answered else "in the middle of its answer"
     match fault:
         case httpx.ProxyError():
             return f"The proxy of upstream {name!r} refused CONNECT with status {str(fault)[:3]}."

@@ -330,6 +330,19 @@ def test_a_usage_chunk_nobody_asked_for_is_taken_out(
     assert [(9, 12)] == [(record.input_tokens, record.output_tokens) for record in world.records()]
 
 
+@pytest.mark.parametrize("asks_usage", [True, False], ids=["ours", "the caller's"])
+def test_usage_alone_promises_nothing(tmp_path: Path, asks_usage: bool) -> None:
+    world = World(tmp_path, EVENTS, asks_usage=asks_usage)
+
+    world.delivery.take(USAGE, False)
+    world.delivery.take(PING, False)
+
+    assert not world.delivery.begun
+    world.delivery.take(FIRST, False)
+    assert world.delivery.begun
+    assert world.sink.body == (b"" if asks_usage else USAGE) + PING + FIRST
+
+
 def test_a_stream_is_renamed(tmp_path: Path) -> None:
     world = World(tmp_path, EVENTS, alias="fast", asks_usage=True)
 

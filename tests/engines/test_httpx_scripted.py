@@ -13,6 +13,7 @@ from relay.exchange import Drained, Request, Timeouts
 from relay.line import Line
 from relay.upstream.over_httpx import HttpxEngine
 from tests.engines.asking import Taker, fetched, post
+from tests.waiting import until
 
 BASE = "https://up.example/v1"
 
@@ -130,6 +131,58 @@ async def test_respx_stands_in_for_an_upstream() -> None:
         await one.open(*post())
     assert route.call_count == 3
     assert "identity" == route.calls[0].request.headers["accept-encoding"]
+    await one.close()
+
+
+@respx.mock
+@pytest.mark.parametrize("leaves", [False, True], ids=["its time is over", "the caller leaves"])
+async def test_an_answer_that_nobody_waits_for_any_more_gives_its_place_back(leaves: bool) -> None:
+    """respx stands before a pool that never tells of a step, so a request cannot be cut off where that is safe."""
+    goes_on = asyncio.Event()
+
+    async def late(_: httpx.Request) -> httpx.Response:
+        await goes_on.wait()
+        return httpx.Response(200)
+
+    respx.post(f"{BASE}/chat").mock(side_effect=late)
+    one = over(httpx.AsyncClient(trust_env=False), Timeouts(0.05, 0.05), max_connections=1)
+    asking = asyncio.create_task(one.open(*post()))
+    if leaves:
+        await asyncio.sleep(0.01)
+        asking.cancel()
+    with pytest.raises(asyncio.CancelledError if leaves else UpstreamTimeout):
+        await asking
+    goes_on.set()
+    assert await asyncio.to_thread(until, lambda: not one.running)
+
+    assert (200, b"") == await fetched(one)
+    await one.close()
+
+
+@respx.mock
+async def test_nothing_is_taken_of_an_answer_that_fell_silent() -> None:
+    goes_on, over_with = asyncio.Event(), asyncio.Event()
+
+    class Late(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"one"
+            await goes_on.wait()
+            yield b"late"
+
+        async def aclose(self) -> None:
+            over_with.set()
+
+    respx.post(f"{BASE}/chat").mock(return_value=httpx.Response(200, stream=Late()))
+    one = over(httpx.AsyncClient(trust_env=False), Timeouts(idle=0.05))
+    reply, taker = await one.open(*post()), Taker()
+    with pytest.raises(UpstreamTimeout):
+        await reply.pump(taker.take, taker.drained)
+    goes_on.set()
+    async with asyncio.timeout(5):
+        await over_with.wait()
+    await asyncio.sleep(0)
+
+    assert (b"one", 0) == (taker.body, taker.lasts)
     await one.close()
 
 

@@ -129,3 +129,26 @@ def test_failed_requests_hold_nothing_of_what_passed(
     relay.records(model, IDLE_CLIENTS)
 
     assert relay.memory() - before < GROWTH
+
+
+@pytest.mark.faces("fast")  # behind stock uvicorn that is uvicorn's own
+def test_halves_of_requests_are_let_go_of_with_their_clients(relay: RelayProcess, model: str) -> None:
+    half = request(chat(model, user="x" * IDLE_BODY), key=KEY)[:-10]
+    before = relay.memory()
+
+    for _ in range(IDLE_CLIENTS):
+        with relay.connect() as client:
+            client.send(half)
+    assert until(lambda: len(relay.log()) >= IDLE_CLIENTS)
+
+    assert relay.memory() - before < GROWTH
+
+
+def test_one_that_says_nothing_and_leaves_is_forgotten(start: Start) -> None:
+    relay = start()
+
+    with relay.connect():
+        pass
+
+    assert 0 == relay.stop()
+    assert "Traceback" not in relay.output

@@ -1,0 +1,87 @@
+"""A connection's turn: when its stream is silent, and what it does where nothing was asked yet."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
+
+from relay import call
+from relay.call.setup import Setup
+from relay.call.sink import LOOKS, PING
+from relay.counters import MemoryCounters
+from relay.inbound.turn import Turn
+from relay.inbound.watch import Watch
+from relay.journal import Blotter, Journal
+from relay.keys import Keyring
+from relay.outbox import Outbox, Outgoing
+from relay.routing import Routes
+from tests.requests import begun
+
+PERIOD = 3600.0
+
+
+@asynccontextmanager
+async def turn(folder: Path) -> AsyncIterator[tuple[Turn, socket.socket, Outbox]]:
+    """A turn on a connection of its own, the client's end of that, and what sends to it."""
+    loop, outbox = asyncio.get_running_loop(), Outbox()
+    ours, client = socket.socketpair()
+    client.setblocking(False)
+    transport = Outgoing((await loop.create_connection(asyncio.Protocol, sock=ours))[0], outbox)
+    relay = call.Relay(Setup(Routes.of([]), {}), Keyring.of(b"", []), MemoryCounters(), Journal(folder))
+    with client:
+        yield (
+            Turn(
+                relay,
+                Blotter(relay.journal, outbox),
+                transport,
+                loop=loop,
+                watch=Watch(),
+                flow=FlowControl(transport),
+                state=ServerState(),
+                on_response=lambda: None,
+            ),
+            client,
+            outbox,
+        )
+    transport.abort()
+    relay.journal.close()
+
+
+async def test_a_silent_stream_says_so_after_each_whole_period(tmp_path: Path) -> None:
+    async with turn(tmp_path) as (stream, client, outbox):
+        stream.begin(begun(), False, True)
+        stream.start(200, b"", None)
+        stream.write(b"data: 1\n\n")
+        stream.beat(PERIOD)
+        outbox.send()
+        assert (await asyncio.get_running_loop().sock_recv(client, 65536)).endswith(b"data: 1\n\n")
+
+        said = []
+        for _ in range(7):  # looks, the first of which may come at once
+            assert stream.look(PERIOD / LOOKS)
+            outbox.send()
+            said.append(await received(client))
+
+    assert [b"", b"", PING, b"", PING, b"", PING] == said
+
+
+async def test_a_stream_that_is_over_is_not_looked_at(tmp_path: Path) -> None:
+    async with turn(tmp_path) as (stream, _, _):
+        stream.begin(begun(), False, True)
+        stream.start(200, b"", None)
+        stream.beat(PERIOD)
+
+        assert not stream.look(PERIOD)  # another's
+        stream.end(b"data: 1\n\n")
+        assert not stream.look(PERIOD / LOOKS)
+
+
+async def received(client: socket.socket) -> bytes:
+    try:
+        return client.recv(65536)
+    except BlockingIOError:
+        return b""
