@@ -28,7 +28,6 @@ from relay.inbound.protocol import RelayProtocol, usable
 from relay.reload import Amend
 
 _BACKLOG = 4096
-_YOUNG = 10_000  # objects more than there were, after which the garbage collector looks for circles among the new ones
 log = logging.getLogger("relay")
 
 
@@ -150,8 +149,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so once connections are taken."""
         await super().startup(sockets)
-        gc.freeze()  # what is there now stays: the collector need not look at it again and again,
-        gc.set_threshold(_YOUNG, 10, 10)  # nor often at requests under way, which leave no garbage of its kind
+        gc.freeze()  # what is there now stays: the collector need not look at it again and again
         if self._banner:
             click.echo(self._banner)
 
