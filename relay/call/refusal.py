@@ -9,17 +9,17 @@ import msgspec
 
 from relay import sse
 from relay.errors import UpstreamFault, UpstreamRefusal
-from relay.upstream.door import refused_key
+from relay.exchange import RATE_LIMITED
+from relay.upstream.door import REFUSED_KEY, refused_key
 
 _HTTP_ERRORS = range(400, 600)
-_OF_OUR_KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _RETRIED = frozenset({408, 409, 429})  # with every 5xx: what OpenAI's own clients try again
 # What events say instead of a status, as their code or type.
 _NAMED = {
     "invalid_api_key": HTTPStatus.UNAUTHORIZED,
     "authentication_error": HTTPStatus.UNAUTHORIZED,
-    "rate_limit_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
-    "rate_limit_error": HTTPStatus.TOO_MANY_REQUESTS,
+    "rate_limit_exceeded": RATE_LIMITED,
+    "rate_limit_error": RATE_LIMITED,
 }
 
 
@@ -55,7 +55,7 @@ def first_error(events: bytes, upstream: str) -> UpstreamFault | None:
         return None
     error = said.error if isinstance(said.error, _Error) else _Error(code=said.code)
     status = _status(error.code) or _status(error.type)
-    if status in _OF_OUR_KEY:
+    if status in REFUSED_KEY:
         return refused_key(upstream)
     fault = UpstreamRefusal(error.message or said.message or "The upstream's stream began with an error.")
     fault.said = data

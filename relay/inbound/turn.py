@@ -84,7 +84,6 @@ class Turn:
         self._chunks = chunks
         self.keep_alive = keep_alive
         self.response_complete = False
-        self._story = None
         self._head: bytes | None = None
         self._body: list[bytes] = []
         self.size = 0  # bytes of the body that have come

@@ -5,7 +5,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -197,22 +197,18 @@ class SqliteStore:
         except sqlite3.Error as fault:
             raise StoreFault(f"store {self._path}: {fault}") from fault
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _reading(self) -> AbstractContextManager[None]:
         """One snapshot for several queries: another process may purge between them."""
-        with self._wall():
-            self._db.execute("BEGIN")
-            try:
-                yield
-            finally:
-                if self._db.in_transaction:
-                    self._db.execute("COMMIT")
+        return self._transaction("BEGIN")
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return self._transaction("BEGIN IMMEDIATE")
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _transaction(self, begin: str) -> Iterator[None]:
         """One transaction, whole or not at all."""
         with self._wall():
-            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(begin)
             try:
                 yield
                 self._db.execute("COMMIT")

@@ -20,10 +20,10 @@ from relay.routing import Alias, Target
 from relay.upstream.credentials import Credential, Credentials
 from relay.verdict import wait_of
 
-_REFUSED_KEY = frozenset({401, 403})
-_OF_KEY = _REFUSED_KEY.union({402, RATE_LIMITED})  # what another key may do better
+REFUSED_KEY = frozenset({401, 403})
+_OF_KEY = REFUSED_KEY.union({402, RATE_LIMITED})  # what another key may do better
 _REDIRECTS = range(300, 400)
-_NOT_PASSED = _REFUSED_KEY.union(_REDIRECTS)
+_NOT_PASSED = REFUSED_KEY.union(_REDIRECTS)
 _REQUESTS_KEPT = 64
 _LONG = 64 << 10  # bytes of an error that nobody needs to look at
 _GATHERED_MAX = 8 << 20  # bytes of an answer that did not say how long it is

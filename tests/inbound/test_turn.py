@@ -1,4 +1,4 @@
-"""A connection's turn: when its stream is silent, and what it does where nothing was asked yet."""
+"""A connection's turn: when its stream is silent, and when that is nothing to it any more."""
 
 import asyncio
 import socket
@@ -64,7 +64,7 @@ async def test_a_silent_stream_says_so_after_each_whole_period(tmp_path: Path) -
         for _ in range(7):  # looks, the first of which may come at once
             assert stream.look(PERIOD / LOOKS)
             outbox.send()
-            said.append(await received(client))
+            said.append(received(client))
 
     assert [b"", b"", PING, b"", PING, b"", PING] == said
 
@@ -80,7 +80,7 @@ async def test_a_stream_that_is_over_is_not_looked_at(tmp_path: Path) -> None:
         assert not stream.look(PERIOD / LOOKS)
 
 
-async def received(client: socket.socket) -> bytes:
+def received(client: socket.socket) -> bytes:
     try:
         return client.recv(65536)
     except BlockingIOError:
