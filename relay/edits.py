@@ -61,9 +61,8 @@ def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, may_ask_usa
 
 def _named(body: bytes, fields: splice.Fields, model: bytes) -> Edited:
     """The body where only the model's name may have to change."""
-    if bytes(fields["model"]) == model and splice.is_plain(body, fields, "model"):
-        return Edited(body, (), False)
-    return Edited(splice.replaced(body, fields, "model", model), _MODEL, False)
+    named = splice.replaced(body, fields, "model", model)
+    return Edited(body, (), False) if named == body else Edited(named, _MODEL, False)
 
 
 def _patch(fields: splice.Fields, changes: Mapping[str, bytes]) -> bytes:

@@ -24,9 +24,9 @@ _MODEL = b'"model"'
 _BACKSLASH = ord("\\")
 _LONG = 4096  # bytes; from here on a body is gone through field by field
 _ONCE = 2  # pieces around a text that stands once
-_COLONS = {b':"': 1, b":t": 1, b":f": 1, b": ": 2}  # bytes before a string, or a truth: close behind, or one space off
+_COLON = ord(":")
 _SPACES = frozenset(b" \t\r\n")
-_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
+_SPACED_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 # A letter, digit or underscore of ASCII written as an escape: no encoder does so, and a key could hide behind it.
 _ESCAPED_LETTER = re.compile(rb"\\u00(?:3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
 _decode = msgspec.json.Decoder(Fields).decode
@@ -118,10 +118,11 @@ def _value(body: bytes, fields: Fields, name: str) -> int:
         return -1
     before, behind = around
     begin = len(before) + len(key)
-    gap = _COLONS.get(behind[:2])
-    if gap is not None and behind[gap] not in _SPACES:
-        return begin + gap
-    colon = _COLON.match(behind)
+    if behind[0] == _COLON:  # a value close behind it, or one space off, needs no search
+        gap = 1 if behind[1] not in _SPACES else 2
+        if behind[gap] not in _SPACES:
+            return begin + gap
+    colon = _SPACED_COLON.match(behind)
     return begin + colon.end() if colon else -1
 
 

@@ -114,7 +114,7 @@ def begin(relay: Relay, account: Account, body: bytes) -> Tries:
         account.lease = relay.counters.admit(account.key, account.at / 1e6)
     account.asked_at = now = time.perf_counter_ns()
     patience = head.patience if head.patience < setup.deadline else setup.deadline  # noqa: FURB136  # min() takes longer
-    return Tries(account, ask, relay.health, target, now / 1e9, now / 1e9 + patience)
+    return Tries(account, ask, relay.health, target, now, now / 1e9 + patience)
 
 
 def leave(account: Account, delivery: Delivery | None, sink: Sink) -> None:

@@ -66,6 +66,7 @@ def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
     else:
         told = found.told if reply.status < ERROR else found.told + _advice(account, reply)
         if found.held and whole is not None:  # nearly all that is no stream
+            account.last_at = opened.at
             _answer(account, reply.status, told, sink, whole)
             return None
         delivery = Whole(account, reply, told, sink, found.held)
@@ -76,7 +77,6 @@ def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
 
 def _answer(account: Account, status: int, told: Lines, sink: Sink, body: bytes) -> None:
     """Settle, and send a whole answer."""
-    account.last_at = time.perf_counter_ns()
     if status < ERROR:
         account.usage = usage.of_body(body)
         if account.plan.renamed is not None:

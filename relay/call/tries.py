@@ -29,16 +29,16 @@ _REFUSED_REST = 60.0  # seconds that a target rests whose key was refused, while
 
 
 class Tries(msgspec.Struct, eq=False):
-    """`target` is asked now, since `begun`; `until` is when the caller's patience ends.
+    """`target` is asked now, since `begun`, in nanoseconds of the performance counter.
 
-    Both in seconds of the performance counter.
+    `until` is when the caller's patience ends, in seconds of it.
     """
 
     account: Account
     asked: Ask
     health: Health
     target: Target
-    begun: float
+    begun: int
     until: float
     course: Course | None = None  # made when the first try fails, which is seldom
     noted: int = 0  # tries that were noted before this target was asked
@@ -46,9 +46,8 @@ class Tries(msgspec.Struct, eq=False):
 
     async def enter(self) -> None:
         """Wait for a place among the requests that the caller's key may run at a time. Raises Overloaded."""
-        await self.account.lease.enter(self.until - self.begun)
-        self.account.asked_at = now = time.perf_counter_ns()
-        self.begun = now / 1e9
+        await self.account.lease.enter(self.until - self.begun / 1e9)
+        self.account.asked_at = self.begun = time.perf_counter_ns()
 
     def ask(self) -> Coroutine[Any, Any, Opened]:
         """Ask the target. Raises UpstreamOff, and what `door.ask` raises."""
@@ -58,7 +57,8 @@ class Tries(msgspec.Struct, eq=False):
         upstream = account.setup.upstreams.get(target.upstream)
         if upstream is None:
             raise UpstreamOff(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
-        return door.ask(upstream, target, account.plan.alias, account.head, self.asked, account.tries, self.until)
+        alias, head, tries = account.plan.alias, account.head, account.tries
+        return door.ask(upstream, target, alias, head, self.asked, tries, self.begun, self.until)
 
     def answered(self, opened: Opened) -> Step | None:
         """What comes next where another may do better than this answer; None for an answer that goes to the caller."""
@@ -68,7 +68,7 @@ class Tries(msgspec.Struct, eq=False):
             if reply.whole is None and self.health.doubts(self.target.name):
                 self.doubted = True
             else:
-                self.health.passed(self.target.name, opened.first_byte_ms, self.begun + opened.first_byte_ms / 1000)
+                self.health.passed(self.target.name, opened.first_byte_ms, opened.at / 1e9)
             return None
         wait, now = wait_of(reply.headers), time.perf_counter()
         if reply.status == RATE_LIMITED:
@@ -114,7 +114,7 @@ class Tries(msgspec.Struct, eq=False):
         self.account.repeated |= step.again
         if step.wait:
             await asyncio.sleep(step.wait)
-        self.target, self.begun = step.target, time.perf_counter()
+        self.target, self.begun = step.target, time.perf_counter_ns()
         self.noted = len(self.account.tries)
         self.doubted = False
 
@@ -150,7 +150,7 @@ class Tries(msgspec.Struct, eq=False):
         tries = self.account.tries
         if len(tries) == self.noted or tries[-1].error is not None:
             return False
-        tries[-1] = replace(tries[-1], error=fault, total_ms=round((now - self.begun) * 1000, 3))
+        tries[-1] = replace(tries[-1], error=fault, total_ms=round((now - self.begun / 1e9) * 1000, 3))
         return (tries[-1].status or NO_SUCCESS) < NO_SUCCESS
 
     def _after(self, verdict: Verdict, reason: str, now: float, torn: bool = False) -> Step | None:

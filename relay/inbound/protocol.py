@@ -61,7 +61,7 @@ class RelayProtocol(HttpToolsProtocol):
         self._in_message = False
         self._deaf = False  # nothing more is heard: the connection ends with the answer that is under way
         self._read_size = 0  # bytes of the reads that brought the head so far
-        self._since = 0.0  # when the head began, or the connection fell idle or deaf; on the loop's clock
+        self._since = 0.0  # when the head began, or it fell deaf, or a tick saw it idle; on the loop's clock
         self._untaken = 0  # bytes that wait for the client,
         self._taken_at = 0.0  # and when that was last seen to change
 
@@ -106,7 +106,8 @@ class RelayProtocol(HttpToolsProtocol):
             return
         fresh = not self._in_message and (self.cycle is None or self.cycle.response_complete)
         if fresh and (body := self._repeat.body(data)) is not None:
-            self._serve_again(body)
+            self.cycle = self._turn
+            self._turn.again(self._repeat.known, body)
             return
         self._read_size = len(data) if not self._in_head else self._read_size + len(data)
         self._feed(data)
@@ -129,19 +130,9 @@ class RelayProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             self._refuse(BadRequest("The relay does not switch protocols here."))
 
-    def _serve_again(self, body: bytes) -> None:
-        """Serve a request whose head is known: all that was asked of the head is asked again, save what it says."""
-        turn = self.cycle = self._turn
-        turn.begin(self._repeat.known, True, True)
-        if not turn.admit():
-            return
-        if len(body) > turn.max_body:
-            self._refuse(guard.too_long(turn.max_body))
-        else:
-            turn.serve(body)
-
     def tick(self, now: float) -> None:
         """See Watched."""
+        self._since = self._since or now  # of one that fell idle: no clock is read for that
         waited, turn = now - self._since, self._turn
         if (untaken := self.transport.untaken) != self._untaken:
             self._untaken, self._taken_at = untaken, now
@@ -273,8 +264,9 @@ class RelayProtocol(HttpToolsProtocol):
     def _rest(self) -> None:
         """Idle until the next request."""
         self.server_state.total_requests += 1
-        self.flow.resume_reading()
-        self._since = self.loop.time()
+        self._since = 0.0
+        if self.flow.read_paused:
+            self.flow.resume_reading()
 
     def _end_after_turn(self) -> None:
         """End the connection, at once or after the rest of a body; or go on, where that rest is soon read."""

@@ -70,6 +70,8 @@ class Turn:
         self._on_response = on_response
         self._defaults: Sequence[Header] = ()  # the server's own headers,
         self._said = b""  # and how they are written
+        self._body: list[bytes] = []  # what has come of it,
+        self.size = 0  # and how many bytes that are
         self._story: Story | None = None
         self._pause = 0.0  # seconds between two looks whether its stream is silent; 0 while there is none
         self._seen = self._quiet = 0  # what had been sent at the last look, and how many saw nothing new
@@ -85,18 +87,23 @@ class Turn:
         self.keep_alive = keep_alive
         self.response_complete = False
         self._head: bytes | None = None
-        self._body: list[bytes] = []
-        self.size = 0  # bytes of the body that have come
+
+    def again(self, head: Head, body: bytes) -> None:
+        """A request has arrived whole, whose head was found to be sound before: only what may have changed is asked."""
+        self.begin(head, True, True)
+        account = self._account
+        try:
+            call.admit(self._relay, account)
+            guard.check_length(len(body), account.setup.max_body)
+        except RelayError as fault:
+            self.refuse(fault)
+        else:
+            self.serve(body)
 
     @property
     def running(self) -> bool:
         """The request is wholly here and being served."""
         return self._story is not None
-
-    @property
-    def max_body(self) -> int:
-        """Bytes that the request's body may have."""
-        return self._account.setup.max_body
 
     @property
     def swallows(self) -> bool:
@@ -106,15 +113,11 @@ class Turn:
 
     # --- the request comes in
 
-    def admit(self, unseen: str | None = None) -> bool:
-        """Let the request in, or answer it at once, before its body is read.
-
-        `unseen` is the HTTP version of a head that is new; None for one that was found to be sound before.
-        """
+    def admit(self, version: str) -> bool:
+        """Let the request, of that version of HTTP, in; or answer it at once, before its body is read."""
         try:
             call.admit(self._relay, self._account)
-            if unseen is not None:
-                guard.check_said(self.head, unseen, self._account.setup.max_body)
+            guard.check_said(self.head, version, self._account.setup.max_body)
         except RelayError as fault:
             self.refuse(fault)
             return False
@@ -129,7 +132,7 @@ class Turn:
     def run(self) -> bytes:
         """The body is whole: serve the request, and return the body."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body = []
+        self._body, self.size = [], 0
         self._account.ready_at = time.perf_counter_ns()
         self.serve(body)
         return body
@@ -150,7 +153,7 @@ class Turn:
 
     def refuse(self, fault: RelayError) -> None:
         """Answer with an error, and take no more of the body."""
-        self._body = []
+        self._body, self.size = [], 0
         call.refuse(self._account, fault, self)
 
     def leave(self) -> None:
@@ -179,9 +182,9 @@ class Turn:
     def answer(self, status: int, told: Lines, body: bytes) -> None:
         """See Sink."""
         if self.keep_alive and status not in BODILESS:
-            framing = b"content-length: %d\r\n\r\n" % len(body)
             self.response_complete = True
             if not self.disconnected:
+                framing = b"content-length: %d\r\n\r\n" % len(body)
                 self._transport.write(b"".join((STATUS_LINE[status], self._server(), told, framing, body)))
             self._on_response()
         else:

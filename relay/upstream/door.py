@@ -45,20 +45,21 @@ class Upstream:
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """An answer whose head is in, and what was sent to get it."""
+    """An answer whose head is in, and what was sent to get it. `at` is in nanoseconds of the performance counter."""
 
     reply: Reply
     edited: Edited
     first_byte_ms: float
+    at: int
 
 
 async def ask(  # noqa: PLR0917  # one call a request: by their names they would cost a microsecond
-    upstream: Upstream, target: Target, alias: Alias, head: Head, asked: Ask, tries: list[Try], until: float
+    upstream: Upstream, target: Target, alias: Alias, head: Head, asked: Ask, tries: list[Try], began: int, until: float
 ) -> Opened:
     """Ask for `target`, and return the answer once its head is in. Every try is added to `tries`.
 
-    `until`: when the caller has to get something of it, in seconds of the performance counter. Raises UpstreamError,
-    UpstreamAuthFailed, UpstreamTimeout, Overloaded, BadRequest.
+    It begins at `began`, now, in nanoseconds of the performance counter; `until` is when the caller has to get
+    something of it, in seconds. Raises UpstreamError, UpstreamAuthFailed, UpstreamTimeout, Overloaded, BadRequest.
     """
     model = target.model
     credential = upstream.credentials.sole or _pick(upstream, model)
@@ -66,33 +67,32 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
     while True:
         request = head.requests.get(credential) or _request(credential, head)
         edited = edit(asked, head.endpoint, alias, target, may_ask_usage)
-        began = time.perf_counter_ns()
         try:
-            left = until - began / 1e9
-            reply = await upstream.engine.open(request, edited.body, left)
+            reply = await upstream.engine.open(request, edited.body, until - began / 1e9)
         except (RelayError, CancelledError) as fault:
             key, error = credential.fingerprint, fault.message if isinstance(fault, RelayError) else _GIVEN_UP
-            tries.append(Try(upstream.name, model, error=error, key=key, total_ms=_since(began)))
+            tries.append(Try(upstream.name, model, error=error, key=key, total_ms=_ms(began, time.perf_counter_ns())))
             raise
-        status, key, spent = reply.status, credential.fingerprint, _since(began)
+        status, key, now = reply.status, credential.fingerprint, time.perf_counter_ns()
+        spent = _ms(began, now)
         tries.append(Try(upstream.name, model, status, None, reply.reused, reply.connect_ms, spent, key))
         if status < NO_SUCCESS:
             if not may_ask_usage:
                 upstream.refuse_usage.add(model)
-            return Opened(reply, edited, spent)
+            return Opened(reply, edited, spent, now)
         if status in _OF_KEY and (other := _spare(upstream, credential, reply, tries)) is not None:
             reply.abort()
-            credential = other
+            credential, began = other, now
             continue
         if status in _NOT_PASSED:
             reply.abort()
             raise _not_passed(upstream.name, status)
         if status != BAD_REQUEST or not (edited.asks_usage or alias.stands_by) or _is_long(reply):
-            return Opened(reply, edited, spent)
+            return Opened(reply, edited, spent, now)
         answer = await gather(reply)
         if not (edited.asks_usage and any(word in answer for word in _USAGE_OPTION)):
-            return Opened(Gathered(reply, answer), edited, spent)
-        may_ask_usage = False
+            return Opened(Gathered(reply, answer), edited, spent, now)
+        may_ask_usage, began = False, time.perf_counter_ns()
 
 
 def _is_long(reply: Reply) -> bool:
@@ -154,9 +154,9 @@ def refused_key(upstream: str) -> UpstreamAuthFailed:
     )
 
 
-def _since(began: int) -> float:
-    """Milliseconds since `began`, nanoseconds of the performance counter."""
-    return (time.perf_counter_ns() - began) // 1000 / 1e3
+def _ms(began: int, now: int) -> float:
+    """The milliseconds between two nanoseconds, to the microsecond."""
+    return (now - began) // 1000 / 1e3
 
 
 async def gather(reply: Reply) -> bytes:

@@ -44,8 +44,8 @@ class Connection(asyncio.Protocol):
         "_again", "_begins", "_bell", "_between", "_body", "_came", "_clean", "_deadline", "_delivered", "_ended",
         "_fault", "_head", "_head_size", "_held", "_informational", "_lines", "_loop", "_name", "_outbox", "_pace",
         "_parser", "_paused", "_paused_at", "_released", "_repeat", "_reusable", "_spent", "_stale", "_take",
-        "_transport", "_uploaded", "_writable", "born", "busy", "closed", "connect_ms", "headers", "idle_since",
-        "reused", "sent_at", "status", "touched", "within",
+        "_transport", "_uploaded", "_writable", "born", "busy", "closed", "connect_ms", "headers", "reused", "since",
+        "status", "touched", "within",
     )  # fmt: skip
 
     def __init__(self, name: str, outbox: Outbox, released: Released, again: Again | None = None) -> None:
@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
         self.within = inf  # seconds: the same, for who waits so long that only a slow body can be too late
         self.closed = self.busy = self.reused = self._paused = self._uploaded = self._spent = False
         self.born = monotonic()
-        self.idle_since = self.touched = self.sent_at = self._paused_at = 0.0
+        self.since = self.touched = self._paused_at = 0.0  # `since` as `seen` says it
         self._begin()
 
     def _begin(self) -> None:
@@ -96,8 +96,7 @@ class Connection(asyncio.Protocol):
         """Send a request (`head` is its head up to the framing headers) and wait for the head of the answer."""
         if not self._clean:
             self._begin()
-        self.busy = True
-        self.sent_at = self.touched = monotonic()
+        self.busy, self.since = True, 0.0
         self._deadline = deadline
         waiting: Bell | None = None
         try:
@@ -111,7 +110,8 @@ class Connection(asyncio.Protocol):
                 if whole is not None:
                     return whole
         except BaseException:
-            if waiting is None or not _has_answer(waiting):  # else the connection may be somebody else's by now
+            # One that rang with a whole answer has given the connection back: it may be somebody else's by now.
+            if waiting is None or not waiting.done() or waiting.cancelled() or waiting.result() is None:
                 self.abort()
             raise
         if self._fault is not None:
@@ -158,6 +158,7 @@ class Connection(asyncio.Protocol):
 
     def expire(self, now: float, timeouts: Timeouts) -> None:
         """End the answer under way if a deadline has passed. `now` in seconds of the monotonic clock."""
+        sent_at = self.seen(now)
         came, self._came = self._came, 0
         if came or self._held:  # what came since the last look came about now: no clock is read for it
             self.touched = now
@@ -168,12 +169,17 @@ class Connection(asyncio.Protocol):
         if self._held or self._ended or not self.busy:
             return
         read_at = self.touched if self._head else None
-        deadline = self._deadline or Deadline(self.within, self.sent_at + self.within)
-        wrong = late(self._name, timeouts, now, sent_at=self.sent_at, read_at=read_at, deadline=deadline)
+        deadline = self._deadline or Deadline(self.within, sent_at + self.within)
+        wrong = late(self._name, timeouts, now, sent_at=sent_at, read_at=read_at, deadline=deadline)
         if wrong is None and self._pace is not None and not self._paused:
             wrong = self._pace.late(self._name, now)
         if wrong is not None:
             self._fail(UpstreamTimeout(wrong))
+
+    def seen(self, now: float) -> float:
+        """The monotonic seconds since which it is idle, or was asked: no clock is read before a sweep finds it so."""
+        self.since = self.since or now
+        return self.since
 
     @property
     def hurry(self) -> float | None:
@@ -215,7 +221,7 @@ class Connection(asyncio.Protocol):
                 return
             if piece:
                 transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-            self.sent_at = monotonic()  # the wait for the answer starts when all is sent
+            self.since = 0.0  # the wait for the answer starts when all is sent
         transport.write(b"0\r\n\r\n")
         self._uploaded = True
 
@@ -392,8 +398,3 @@ class Connection(asyncio.Protocol):
             self.close()
         self._released(self, reusable and not self.closed)
         self._wake()
-
-
-def _has_answer(waiting: Bell) -> bool:
-    """Whether it rang with a whole answer, with which the connection was given back."""
-    return waiting.done() and not waiting.cancelled() and waiting.result() is not None

@@ -20,11 +20,11 @@ from relay.wire.connection import Connection
 from relay.wire.origin import Addresses, Origin, connect, trust, unreached
 from relay.wire.patience import Deadline
 
-IDLE_MAX = 4.0  # seconds a connection is kept unused: below what servers allow (5 s is common), so few go stale
+IDLE_MAX = 3.0  # seconds, and two sweeps more at most: below what servers allow (5 s is common), so few go stale
 AGE_MAX = 60.0  # seconds a connection is used: a changed address of the upstream is found within that time
 _NEARLY = 0.9  # of the first byte's limit: OpenAI's clients wait ten minutes, which is that limit, less what it takes
 _SWEEPS_PER_TIMEOUT = 10
-_SWEEP_MIN, _SWEEP_MAX = 0.02, 1.0  # seconds between two sweeps
+_SWEEP_MIN, _SWEEP_MAX = 0.02, 0.5  # seconds between two sweeps
 
 
 class Wire:
@@ -117,13 +117,12 @@ class Wire:
     # --- connections
 
     def _reuse(self) -> Connection | None:
-        """The connection that was idle for the shortest time, if it is fresh enough."""
+        """The connection that was idle for the shortest time."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed and monotonic() - connection.idle_since < IDLE_MAX:
+            if not connection.closed:
                 connection.reused = True
                 return connection
-            connection.close()
         return None
 
     async def _alone(self, fetching: Coroutine[Any, Any, Connection]) -> Connection:
@@ -218,7 +217,7 @@ class Wire:
 
     def _released(self, connection: Connection, reusable: bool) -> None:
         if reusable and not connection.closed:
-            connection.idle_since = monotonic()
+            connection.since = 0.0
             if self._waiting:
                 self._kept.append(connection)
                 self._next()
@@ -274,7 +273,7 @@ class Wire:
                 connection.spend()
             if connection.busy:
                 connection.expire(now, self._timeouts)
-            elif (old or now - connection.idle_since >= IDLE_MAX) and connection in self._idle:
+            elif (old or now - connection.seen(now) >= IDLE_MAX) and connection in self._idle:
                 connection.close()
 
 

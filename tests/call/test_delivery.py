@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -67,7 +68,7 @@ class World:
         self.sink = KeptSink(on_end=lambda: self.recorded_at_end.extend(self.records()))
         self.account = account(self.journal, begun(endpoint=endpoint), priced(TARGET, rate), keep="full", target=TARGET)
         self.account.ask = ask(b'{"model":"fast"}')
-        opened = Opened(Answer(status, headers, whole=whole), Edited(b"", (), asks_usage), 1.0)
+        opened = Opened(Answer(status, headers, whole=whole), Edited(b"", (), asks_usage), 1.0, time.perf_counter_ns())
         known = Alias("fast", ((TARGET,),), response_model="upstream" if alias is None else "alias")
         self.account.plan = Plan(known, alias or "fast", (TARGET,))
         self.begun = deliver(self.account, opened, self.sink)

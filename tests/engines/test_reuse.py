@@ -179,6 +179,22 @@ async def test_a_connection_that_was_closed_while_idle_is_not_used(build: Build)
 
 
 @pytest.mark.parametrize("kind", ["wire"])
+@pytest.mark.parametrize(("idle", "connections"), [(2.9, 1), (3, 2)])
+async def test_an_idle_connection_is_not_kept_for_long(build: Build, idle: float, connections: int) -> None:
+    """Looks find it idle, the first of which begins its time; that begins anew whenever it was used."""
+    now = monotonic()
+    async with peer(playing(*[whole(b"ok")] * 3)) as server:
+        engine = build(server.url)
+        assert isinstance(engine, Wire)
+        for since in (now, now + 9):
+            assert (200, b"ok") == await fetched(engine)
+            engine.sweep(since)
+        engine.sweep(now + 9 + idle)
+        assert (200, b"ok") == await fetched(engine)
+        assert connections == len(server.talks)
+
+
+@pytest.mark.parametrize("kind", ["wire"])
 @pytest.mark.parametrize(("age", "connections"), [(59, 1), (60, 2)])
 @pytest.mark.parametrize("answer", [whole(b"ok"), CHUNKED + chunk(b"ok") + b"0\r\n\r\n"])
 async def test_an_old_connection_is_not_used_again(build: Build, age: float, connections: int, answer: bytes) -> None:

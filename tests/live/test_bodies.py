@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
-from tests.client import chat
-from tests.process import RelayProcess, Start
+from tests.client import chat, request
+from tests.process import KEY, RelayProcess, Start
 from tests.upstream import Upstream, response
 
 pytestmark = pytest.mark.faces("fast", "asgi")
@@ -102,3 +102,16 @@ def test_a_body_just_under_the_limit_passes(relay: RelayProcess, upstream: Upstr
 
     assert 200 == relay.ask(chat(model, padding="x" * room)).status
     assert 413 == relay.ask(chat(model, padding="x" * (room + 1))).status
+
+
+def test_a_known_head_lets_no_long_body_in(start: Start, upstream: Upstream, model: str) -> None:
+    relay = start(server={"max_body": 5_000})
+    upstream.play(model, *[response({"choices": []})] * 2)
+
+    with relay.connect() as client:
+        answers = []
+        for padding in (100, 5_000, 100):
+            client.send(request(chat(model, padding="x" * padding), key=KEY))
+            answers.append(client.answer().status)
+
+    assert [200, 413, 200] == answers

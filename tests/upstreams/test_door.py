@@ -102,7 +102,9 @@ async def opened(
     target = Target("up", "gpt")
     alias = Alias("fast", ((target,),), context_window=standby)
     upstream = upstream or Upstream("up", player, Credentials([Credential(own)]))
-    return await door.ask(upstream, target, alias, head, ask, [] if tries is None else tries, until)
+    return await door.ask(
+        upstream, target, alias, head, ask, [] if tries is None else tries, time.perf_counter_ns(), until
+    )
 
 
 async def test_an_answer_comes_through_with_the_edited_body_and_a_try() -> None:
