@@ -19,6 +19,7 @@ import msgspec
 from relay.errors import ModelNotAllowed, ModelNotFound
 
 WILDCARD = "*"
+OFF = "is switched off"  # what is told of an upstream that cannot be asked until the configuration changes
 Strategy = Literal["order", "weighted", "least_busy", "fastest", "sticky"]
 
 
@@ -155,8 +156,8 @@ def is_allowed(name: str, allowed: tuple[str, ...] | None) -> bool:
 class Routes:
     """Every alias: exact names in the order of the configuration, patterns longest first.
 
-    `off` are the upstreams that cannot be asked until the configuration changes, and why. Fixed plans are made without
-    them; for any other, they belong among the unusable ones.
+    `off` are the upstreams that cannot be asked until the configuration changes, and what is told of each. Fixed plans
+    are made without them; for any other, they belong among the unusable ones.
     """
 
     exact: Mapping[str, Alias]
@@ -176,7 +177,7 @@ class Routes:
     def of(
         cls, aliases: Iterable[Alias], default_model: str | None = None, off: Mapping[str, str] | None = None
     ) -> "Routes":
-        """Sort aliases into exact names and patterns. `off`: upstreams that are switched off, and why."""
+        """Sort aliases into exact names and patterns. `off`: what is told of upstreams that are switched off."""
         aliases = tuple(aliases)
         exact = {alias.name: alias for alias in aliases if WILDCARD not in alias.name}
         return cls(exact, tuple(alias for alias in aliases if WILDCARD in alias.name), default_model, off or {})

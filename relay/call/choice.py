@@ -9,7 +9,7 @@ from relay import routing
 from relay.ask import Ask
 from relay.call.account import Account
 from relay.health import Health
-from relay.routing import Circumstances, Plan, Strategy, Target
+from relay.routing import OFF, Circumstances, Plan, Strategy, Target
 from relay.session import session_of
 
 
@@ -39,7 +39,7 @@ def circumstances(
         tags=frozenset(account.key.tags) if account.key else frozenset(),
         chance=random.getrandbits(128),
         session=session_of(account.head, ask) if strategy == "sticky" else b"",
-        unusable={name: "is switched off" for name, upstream in known.items() if upstream is None},
+        unusable={name: setup.routes.off.get(name, OFF) for name, upstream in known.items() if upstream is None},
         ill=resting,
         busy={name: upstream.engine.running for name, upstream in known.items() if upstream is not None},
         first_byte=health.first_bytes(now) if strategy == "fastest" else {},

@@ -15,13 +15,12 @@ from relay.cli.options import Read, config_option, json_option
 from relay.errors import RelayError
 from relay.keys import Key, ended
 from relay.pricing import Rate
-from relay.routing import Alias, Circumstances, Plan, Strategy, Target, filled, plan
+from relay.routing import OFF, Alias, Circumstances, Plan, Strategy, Target, filled, plan
 
 if TYPE_CHECKING:
     from relay.call.readiness import Readiness, TargetState
     from relay.config import Config
 
-_OFF = "is switched off"
 _BY_WEIGHT: frozenset[Strategy] = frozenset({"weighted", "sticky"})
 _GOES_BY: dict[Strategy, str] = {
     "order": "as written",
@@ -88,9 +87,9 @@ class View:
     def off(self) -> dict[str, str]:
         """Why upstreams cannot be asked. A relay that runs knows best: the secrets are in its environment, not here."""
         if self.running is None:
-            return {name: f"{_OFF}: {reason}" for name, reason in self.config.disabled.items()}
+            return dict(self.config.routes.off)
         known = {*self.config.disabled, *self.config.upstreams}
-        return dict.fromkeys(known - self.running.upstreams.keys(), _OFF)
+        return dict.fromkeys(known - self.running.upstreams.keys(), OFF)
 
     def busy(self) -> dict[str, int]:
         """How many requests run at each upstream."""

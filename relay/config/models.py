@@ -13,7 +13,7 @@ from relay.config.shapes import AliasShape, PriceShape, TargetShape
 from relay.config.upstreams import ECHO
 from relay.errors import ModelNotFound
 from relay.pricing import Rate
-from relay.routing import WILDCARD, Alias, Routes, Strategy, Target
+from relay.routing import OFF, WILDCARD, Alias, Routes, Strategy, Target
 
 # What a request is about is the caller's; a parameter that is always overwritten would make the alias lie.
 CALLERS = frozenset({"model", "stream", "messages", "input"})
@@ -38,7 +38,7 @@ def read_routes(
     known = [alias for alias in aliases if alias is not None]
     if ECHO not in data:
         known.append(Alias(ECHO, ((Target(ECHO, ECHO),),)))
-    routes = Routes.of(known, default_model, off)
+    routes = Routes.of(known, default_model, {name: f"{OFF}: {reason}" for name, reason in off.items()})
     if default_model is not None and None not in aliases:
         _check_default(reading, routes, default_model)
     return routes
