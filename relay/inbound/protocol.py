@@ -241,6 +241,7 @@ class RelayProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_message = False
+        self._read_size = 0  # what follows in this read is the next head's
         if self.cycle is not self._turn:
             super().on_message_complete()
         elif not self._turn.response_complete:

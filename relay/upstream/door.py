@@ -45,7 +45,10 @@ class Upstream:
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """An answer whose head is in, and what was sent to get it. `at` is in nanoseconds of the performance counter."""
+    """An answer whose head is in, and what was sent to get it.
+
+    `at` is when it came, in nanoseconds of the performance counter: its head, or all of one that is whole.
+    """
 
     reply: Reply
     edited: Edited
@@ -91,7 +94,7 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
             return Opened(reply, edited, spent, now)
         answer = await gather(reply)
         if not (edited.asks_usage and any(word in answer for word in _USAGE_OPTION)):
-            return Opened(Gathered(reply, answer), edited, spent, now)
+            return Opened(Gathered(reply, answer), edited, spent, time.perf_counter_ns())
         may_ask_usage, began = False, time.perf_counter_ns()
 
 

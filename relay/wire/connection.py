@@ -176,9 +176,9 @@ class Connection(asyncio.Protocol):
         if wrong is not None:
             self._fail(UpstreamTimeout(wrong))
 
-    def seen(self, now: float) -> float:
-        """The monotonic seconds since which it is idle, or was asked: no clock is read before a sweep finds it so."""
-        self.since = self.since or now
+    def seen(self, moment: float) -> float:
+        """The monotonic seconds since which it is idle, or was asked: `moment`, where no look found it so before."""
+        self.since = self.since or moment
         return self.since
 
     @property

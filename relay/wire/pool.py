@@ -20,10 +20,10 @@ from relay.wire.connection import Connection
 from relay.wire.origin import Addresses, Origin, connect, trust, unreached
 from relay.wire.patience import Deadline
 
-IDLE_MAX = 3.0  # seconds, and two sweeps more at most: below what servers allow (5 s is common), so few go stale
+IDLE_MAX = 3.5  # seconds a connection is kept unused, or one sweep more: below what servers allow (5 s is common)
 AGE_MAX = 60.0  # seconds a connection is used: a changed address of the upstream is found within that time
 _NEARLY = 0.9  # of the first byte's limit: OpenAI's clients wait ten minutes, which is that limit, less what it takes
-_SWEEPS_PER_TIMEOUT = 10
+_SWEEPS_PER_TIMEOUT = 20  # a request is seen by the first, and found late by the last: two of them are a tenth
 _SWEEP_MIN, _SWEEP_MAX = 0.02, 0.5  # seconds between two sweeps
 
 
@@ -48,8 +48,9 @@ class Wire:
         self._waiting = line.waiting
         self._retired = False
         self._sweep: asyncio.TimerHandle | None = None
+        self._looked = 0.0  # when the last sweep was, or the wait for the first one began
         limits = (timeouts.first_byte, timeouts.idle, timeouts.total or timeouts.idle)
-        self._period = _period(min(limits))
+        self._period = sweep_period(min(limits))
         self._soon = _NEARLY * timeouts.first_byte  # who waits longer for a head needs no deadline of his own
 
     def open(
@@ -247,12 +248,14 @@ class Wire:
 
     def _watch(self, within: float | None = None) -> None:
         """Have a sweep come soon enough, also for who would wait only `within` seconds."""
-        period = self._period if within is None else min(self._period, _period(within))
+        period = self._period if within is None else min(self._period, sweep_period(within))
         loop = self._loop()
         if self._sweep is not None:
             if self._sweep.when() <= loop.time() + period:
                 return
             self._sweep.cancel()
+        else:
+            self._looked = monotonic()
         self._sweep = loop.call_later(period, self._swept)
 
     def _swept(self) -> None:
@@ -265,18 +268,20 @@ class Wire:
     def sweep(self, now: float) -> None:
         """End what is over its time. One look at all connections, now and then, instead of timers for each request.
 
-        `now` is in seconds of the monotonic clock.
+        `now` is in seconds of the monotonic clock. No clock is read for a connection itself: one that is seen idle for
+        the first time may be so since the last sweep, however long ago that was; one that was asked was asked just now.
         """
+        looked, self._looked = self._looked, now
         for connection in list(self._all):
             old = now - connection.born >= AGE_MAX
             if old:
                 connection.spend()
             if connection.busy:
                 connection.expire(now, self._timeouts)
-            elif (old or now - connection.seen(now) >= IDLE_MAX) and connection in self._idle:
+            elif (old or now - connection.seen(looked) >= IDLE_MAX) and connection in self._idle:
                 connection.close()
 
 
-def _period(limit: float) -> float:
+def sweep_period(limit: float) -> float:
     """Seconds between two sweeps that are to notice soon when `limit` seconds are over."""
     return min(_SWEEP_MAX, max(_SWEEP_MIN, limit / _SWEEPS_PER_TIMEOUT))

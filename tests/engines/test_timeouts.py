@@ -12,9 +12,11 @@ from relay.errors import UpstreamTimeout
 from relay.exchange import Reply, Timeouts
 from relay.wire import Wire
 from relay.wire.patience import PACE_WINDOW
+from relay.wire.pool import sweep_period
 from tests.engines.asking import Taker, fetched, post, pumped, until
 from tests.engines.conftest import Build
 from tests.engines.peer import CHUNKED, Talk, chunk, peer, playing, silent_after, stuck, whole
+from tests.requests import begun
 
 SHORT = 0.2
 
@@ -35,6 +37,14 @@ def deaf() -> Iterator[int]:
         finally:
             for one in waiting:
                 one.close()
+
+
+@pytest.mark.parametrize("limit", [0.4, 1, 2, 6, 9.9, 10, 600])
+def test_who_waits_is_told_while_it_still_listens(limit: float) -> None:
+    """One sweep finds a request, and one that its time is over: both within what is spared of a client's patience."""
+    head = begun((b"x-stainless-read-timeout", b"%g" % limit))
+
+    assert 2 * sweep_period(limit) <= limit - head.patience + 1e-9
 
 
 async def test_connect(build: Build) -> None:

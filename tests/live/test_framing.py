@@ -169,6 +169,19 @@ def test_pipelined_requests_are_answered_in_order(relay: RelayProcess, upstream:
     assert [b'{"n": 1}', b'{"n": 2}'] == [answer.body for answer in answers[:2]]
 
 
+def test_the_next_head_begins_behind_a_long_body(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    """In the same read, and is cut there: what came before it is none of it."""
+    upstream.play(model, *[FINE] * 8)
+    long, short = (request(chat(model, padding="x" * size), key=KEY) for size in (100_000, 1))
+
+    with relay.connect() as client:
+        for _ in range(4):
+            client.send(long + short[:40])
+            assert 200 == client.answer().status
+            client.send(short[40:])
+            assert 200 == client.answer().status
+
+
 def test_a_client_that_pipelines_and_leaves(relay: RelayProcess, upstream: Upstream, model: str) -> None:
     upstream.play(model, Pause(20), FINE)
 

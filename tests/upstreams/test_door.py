@@ -40,11 +40,13 @@ class Played:
     connect_ms: float | None = None
     whole: bytes | None = None
     aborted: bool = False
+    ended_at: int = 0  # on the performance counter
 
     async def pump(self, take: Take, drained: Drained) -> None:
         half = len(self.body) // 2
         if take(self.body[:half], False):
             await drained()
+        self.ended_at = time.perf_counter_ns()
         take(self.body[half:], True)
 
     def begun(self) -> None:
@@ -195,9 +197,10 @@ async def test_a_stream_option_that_is_no_object_never_leaves() -> None:
 
 @pytest.mark.parametrize("standby", [(), (Target("big", "gpt"),)], ids=["alone", "with a fallback"])
 async def test_a_refusal_is_here_as_a_whole_where_another_model_stands_by(standby: tuple[Target, ...]) -> None:
-    player = Player([Played(400, OTHER)])
-    result = await opened(player, standby=standby)
+    answer = Played(400, OTHER)
+    result = await opened(Player([answer]), standby=standby)
     assert (OTHER if standby else None) == result.reply.whole
+    assert result.at >= answer.ended_at  # what came whole came when its last byte did
     assert OTHER == await gather(result.reply)
 
 
