@@ -24,7 +24,7 @@ from tests.bench.tracer import MARK
 BOUNDS = Path(__file__).with_name("bounds.json")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 _WARM, _STEPS = 12, 21
-_CALM = 0.06  # seconds in which the writer's thread comes to rest
+_CALM = 0.2  # seconds in which the writer's thread comes to rest: it gathers for a tenth
 _STILL = 0.004  # seconds without a count, after which a step is over
 _TRIES = 200
 _GROWTH, _SHRINKAGE = 1.05, 0.85  # of the bound, within which a count may be
