@@ -72,8 +72,8 @@ class App:
     def open(self) -> None:
         """Open the store and build the relay. Raises SetupFault."""
         config = self._config
-        secret = pepper(config.store, self._environ)
         self._store = SqliteStore(config.store)
+        secret = pepper(config.store, self._environ, used=bool(self._store.keys()))
         journal = Journal(beside(config.store))
         self._writer = Writer(journal, lambda: SqliteStore(config.store), config.log.retention)
         self._relay = Relay(
@@ -204,8 +204,8 @@ def prepare(config: Config, environ: Mapping[str, str]) -> FirstStart | None:
 
     Only their digests are kept. Raises SetupFault.
     """
-    secret = pepper(config.store, environ)
     with SqliteStore(config.store) as store:
+        secret = pepper(config.store, environ, used=bool(store.keys()))
         if store.get_meta(_ADMIN_DIGEST) is not None:
             return None
         admin_token = _ADMIN_PREFIX + secrets.token_urlsafe(32)

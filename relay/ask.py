@@ -23,6 +23,7 @@ FORWARDED = frozenset({
     b"traceparent", b"tracestate",
 })  # fmt: skip
 _LENGTH_DIGITS = 18  # of a content-length that is one
+_MODEL_LENGTH = 512  # characters of a model's name, which stands in logs, metrics and headers
 _COUNT_DIGITS = 3  # of a number of retries
 _PATIENCES = (b"x-stainless-read-timeout", b"x-stainless-timeout")  # seconds: of the client for Python, and JavaScript
 _LEAST_PATIENCE = 0.05  # seconds
@@ -174,15 +175,17 @@ def read(head: Head, body: bytes, limit: int) -> Ask:
         body = plain(body, head, limit)
     fields = splice.read(body)
     stated = splice.text(fields, "model")
-    # Azure's path decides: its clients put anything into the body
-    return Ask(body, fields, head.deployment or stated, splice.flag(fields, "stream"))
+    model = head.deployment or stated  # Azure's path decides: its clients put anything into the body
+    if model is not None and len(model) > _MODEL_LENGTH:
+        raise BadRequest(f"A model's name has {_MODEL_LENGTH} characters at most.", param="model")
+    return Ask(body, fields, model, splice.flag(fields, "stream"))
 
 
-def default(name: str | None) -> str:
-    """The model of a request that names none. Raises BadRequest when there is no default."""
-    if not name:
+def named(ask: Ask) -> str:
+    """The model that is asked for. Raises BadRequest where none is, or what is no name."""
+    if not ask.model:
         raise BadRequest("You must provide a model parameter.", param="model")
-    return name
+    return ask.model
 
 
 def plain(body: bytes, head: Head, limit: int) -> bytes:

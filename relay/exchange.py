@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 # Statuses by which the relay decides: the first that is no success, the first of an error, and two of these.
+FINAL = range(200, 600)  # what the head of an answer can say: below are those that only announce it
 NO_SUCCESS, ERROR = 300, 400
 BAD_REQUEST, RATE_LIMITED = 400, 429
 

@@ -10,7 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.ask import decoded, default, less, new_id, read
+from relay.ask import decoded, less, named, new_id, read
 from relay.errors import BadRequest, BodyTooLarge, UnsupportedMedia
 from relay.exchange import Header
 from relay.record import Keep
@@ -220,7 +220,15 @@ def test_read_refuses(body: bytes) -> None:
 
 
 def test_a_model_there_must_be() -> None:
-    assert "first" == default("first")
-    for nothing in (None, ""):
+    assert "first" == named(read(begun(), b'{"model":"first"}', LIMIT))
+    for nothing in (b"{}", b'{"model":""}'):
         with pytest.raises(BadRequest, match="model parameter"):
-            default(nothing)
+            named(read(begun(), nothing, LIMIT))
+
+
+def test_a_models_name_is_short() -> None:
+    """It stands in records, headers and the health of targets, which a caller could fill with it."""
+    assert 512 == len(read(begun(), b'{"model":"%b"}' % (b"m" * 512), LIMIT).model or "")
+    for head, body in ((begun(), b'{"model":"%b"}' % (b"m" * 513)), (begun(deployment="m" * 513), b"{}")):
+        with pytest.raises(BadRequest, match="512 characters at most"):
+            read(head, body, LIMIT)

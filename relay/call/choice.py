@@ -16,7 +16,7 @@ from relay.session import session_of
 def choose(account: Account, ask: Ask, health: Health) -> Plan:
     """Who can serve this request, in order. Raises BadRequest for no model, ModelNotAllowed, ModelNotFound."""
     routes, key = account.setup.routes, account.key
-    model = ask.model or asking.default(routes.default_model)
+    model = asking.named(ask)
     plan = routes.plan(model, key.models if key else None)
     # Nothing ends the illness of a target that nobody asks any more: the plans of others need not care.
     if plan.fixed and not (health.ill and any(target.name in health.ill for target in plan.targets)):

@@ -16,6 +16,10 @@ _HTTP_ERRORS = range(400, 600)
 _RETRIED = frozenset({408, 409, 429})  # with every 5xx: what OpenAI's own clients try again
 # What events say instead of a status, as their code or type.
 _NAMED = {
+    "invalid_request_error": HTTPStatus.BAD_REQUEST,
+    "context_length_exceeded": HTTPStatus.BAD_REQUEST,
+    "content_policy_violation": HTTPStatus.BAD_REQUEST,
+    "content_filter": HTTPStatus.BAD_REQUEST,
     "invalid_api_key": HTTPStatus.UNAUTHORIZED,
     "authentication_error": HTTPStatus.UNAUTHORIZED,
     "rate_limit_exceeded": RATE_LIMITED,
@@ -59,6 +63,9 @@ def first_error(events: bytes, upstream: str) -> UpstreamFault | None:
         return refused_key(upstream)
     fault = UpstreamRefusal(error.message or said.message or "The upstream's stream began with an error.")
     fault.said = data
+    if isinstance(error.code, str) and not error.code.isdecimal():
+        fault.code = error.code
+    fault.type = error.type or fault.type
     if status is not None:
         fault.status = status
         fault.should_retry = may_pass(status)

@@ -4,7 +4,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from relay.errors import SetupFault
 from relay.keys import Key, mint, tag
 from relay.record import Keep, iso
 from relay.store.pepper import pepper
+
+if TYPE_CHECKING:
+    from relay.config import Config
 
 _NAME = re.compile(r"[\w.@:+-]{1,64}")
 _MOMENTS = ("expires_at", "revoked_at", "created_at")
@@ -76,7 +79,7 @@ def create(
     now = int(time.time())
     until = None if expires is None else now + int(expires)
     with access.writing(config.store) as store:
-        secret = pepper(config.store, os.environ)
+        secret = pepper(config.store, os.environ, used=bool(store.keys()))
         text, made = mint(name, secret, now, tags=tags or (), expires_at=until, log=log, **limits)
         store.add_key(made)
     if as_json:
@@ -110,11 +113,12 @@ def show(name_or_id: str, as_json: bool, config_file: Path | None) -> None:
     """Show one key, all but its text, which nobody has."""
     from relay.cli import access  # noqa: PLC0415 - as above
 
+    config = access.settings(config_file)
     with access.reading(config_file) as store:
         keys = store.keys()
     found = [each for each in keys if name_or_id in {each.id, each.name}]
     if not found:
-        raise click.ClickException(f"{name_or_id}: no such key")
+        raise click.ClickException(_unknown(config, name_or_id, "no such key"))
     row = _shown(min(found, key=lambda each: each.revoked_at is not None))
     if as_json:
         tables.print_json(row)
@@ -131,13 +135,21 @@ def revoke(name_or_id: str, as_json: bool, config_file: Path | None) -> None:
     """Refuse a key from now on, within a second in a relay that runs."""
     from relay.cli import access  # noqa: PLC0415 - as above
 
-    with access.writing(access.settings(config_file).store) as store:
+    config = access.settings(config_file)
+    with access.writing(config.store) as store:
         if not store.revoke_key(name_or_id, int(time.time())):
-            raise click.ClickException(f"{name_or_id}: no such key in force")
+            raise click.ClickException(_unknown(config, name_or_id, "no such key in force"))
     if as_json:
         tables.print_json({"revoked": name_or_id})
     else:
         click.echo(f"{name_or_id}: revoked")
+
+
+def _unknown(config: "Config", name: str, otherwise: str) -> str:
+    """Why that key is not in the store."""
+    if name in {static.name for static in config.keys}:
+        return f"{name}: stands in {config.path}, and not in the store; change it there"
+    return f"{name}: {otherwise}"
 
 
 def _shown(found: Key) -> dict[str, Any]:

@@ -6,10 +6,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -57,7 +58,13 @@ def serve(config_file: Path | None, host: str | None, port: int | None, workers:
     if count == 1:
         sys.exit(run(config, amend, bound, said))
     sockets, parent = share(bound, count), os.getpid()
-    sys.exit(Workers(count, lambda number: run(config, amend, sockets[number], "" if number else said, parent)).run())
+
+    def work(number: int, again: bool) -> int:
+        # Whoever else holds a listening socket keeps it open, and with it who connects while its owner drains.
+        release(each for other, each in enumerate(sockets) if other != number)
+        return run(config, amend, sockets[number], "" if number or again else said, parent)
+
+    sys.exit(Workers(count, work, lambda: release(sockets)).run())
 
 
 def _amended(flags: Mapping[str, Any], config: Config) -> Config:
@@ -96,6 +103,12 @@ def share(found: list[socket.socket], count: int) -> list[list[socket.socket]]:
     for each in found:
         each.close()
     return [[_bound(place, family, shared=True) for family, place in places] for _ in range(count)]
+
+
+def release(shared: Iterable[list[socket.socket]]) -> None:
+    """Hold these no more."""
+    for each in chain.from_iterable(shared):
+        each.close()
 
 
 def _bound(place: tuple[str, int], family: int, *, shared: bool = False) -> socket.socket:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from relay import redaction
+from relay import redaction, splice
 from relay.cli import tables
 from relay.cli.options import config_option, json_option
 from relay.cli.reproduction import PROGRAMS
@@ -46,7 +46,10 @@ def _program(form: str, record: Record, bodies: Bodies) -> str:
     value = _value(bodies.request)
     if not isinstance(value, dict):
         raise SetupFault(f"{record.id}: its request is no JSON object, so no program can be made of it")
-    return PROGRAMS[form](record, bodies.request.decode(json.detect_encoding(bodies.request)), value)
+    body = bodies.request
+    if record.alias is not None and value.get("model") != record.alias:  # its path named the model, as Azure's do
+        body = splice.patch(body, splice.read(body), {"model": json.dumps(record.alias).encode()})
+    return PROGRAMS[form](record, body.decode(json.detect_encoding(body)), json.loads(body))
 
 
 def _value(body: bytes | None) -> Any:
@@ -61,10 +64,10 @@ def _value(body: bytes | None) -> Any:
 
 def _print(record: Record, bodies: Bodies) -> None:
     for field, value in public(record).items():
-        click.echo(f"{field:<16} {'-' if value is None else _text(value)}")
+        click.echo(f"{field:<16} {'-' if value is None else tables.plain(_text(value))}")
     for field, kept in (("request", bodies.request), ("response", bodies.response)):
         note = " (truncated)" if field in bodies.truncated else ""
-        shown = "(not kept)" if kept is None else _text(_value(kept), indent=2)
+        shown = "(not kept)" if kept is None else tables.plain(_text(_value(kept), indent=2), but="\n\t")
         click.echo(f"\n{field}{note}\n{shown}")
 
 

@@ -11,6 +11,7 @@ import click
 from relay.record import PUBLIC, Record, public
 
 _WIDE = 240  # characters, where no terminal says how wide it is
+_WIDEST = 80  # characters of a cell that a caller can fill
 COLUMNS = ("time", "id", "key", "model", "status", "outcome", "tokens", "cost $", "first ms", "ms")
 
 
@@ -37,16 +38,20 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for column in table.columns:
         column.no_wrap = True
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def print_told(told: Iterable[tuple[str, Sequence[str]]]) -> None:
-    """Labels, each with its lines, of which nothing reaches the terminal that it would obey."""
+    """Labels, each with its lines."""
     for label, lines in told:
         for number, text in enumerate(lines):
-            shown = "".join(each if each.isprintable() else "�" for each in text)
-            click.echo(f"{'' if number else label:<12} {shown}")
+            click.echo(f"{'' if number else label:<12} {plain(text)}")
+
+
+def plain(text: str, but: str = "") -> str:
+    """The text without what a terminal would obey, save for the characters in `but`: much of it comes from callers."""
+    return "".join([each if each.isprintable() or each in but else "�" for each in text])
 
 
 def calls(records: Iterable[Record]) -> Iterator[Record]:
@@ -71,7 +76,7 @@ def cells(record: Record) -> tuple[str, ...]:
         f"{began:%m-%d %H:%M:%S}",
         record.id,
         record.key or "-",
-        served if record.alias in {None, record.model} else f"{record.alias} → {served}",
+        _short(served if record.alias in {None, record.model} else f"{record.alias} → {served}"),
         f"{record.status} ×{retry + 1}" if retry else str(record.status),  # noqa: RUF001  # the sign is meant
         record.outcome,
         "-" if record.input_tokens is None else f"{record.input_tokens}+{_number(record.output_tokens)}",
@@ -79,6 +84,11 @@ def cells(record: Record) -> tuple[str, ...]:
         _number(record.ttft_ms),
         _number(record.duration_ms),
     )
+
+
+def _short(text: str) -> str:
+    """One long name must not take the room of all other columns."""
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
 def _number(value: float | None) -> str:

@@ -43,7 +43,7 @@ def _print(record: Record, as_json: bool) -> None:
     if as_json:
         tables.print_json(tables.line(record))
     else:
-        click.echo("  ".join(tables.cells(record)))
+        click.echo(tables.plain("  ".join(tables.cells(record))))
 
 
 def _closed(seconds: float) -> bool:

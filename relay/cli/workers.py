@@ -4,21 +4,27 @@ Each has sockets of its own on the same port, among which the kernel deals out c
 its sockets stay, and with them the connections that nobody had taken yet.
 """
 
+import logging
 import os
 import signal
 import time
 from collections.abc import Callable
 from types import FrameType
 
+log = logging.getLogger("relay")
 _RESTART_PAUSE = 1.0  # seconds, so that one that cannot start does not spin
 
 
 class Workers:
-    """`serve` is run in each child with its number, and its result is the child's exit code."""
+    """`serve` is run in each child, and its result is the child's exit code; `stop` here, when the first is to end.
 
-    def __init__(self, count: int, serve: Callable[[int], int]) -> None:
+    It is told the child's number, and whether that takes the place of one that died.
+    """
+
+    def __init__(self, count: int, serve: Callable[[int, bool], int], stop: Callable[[], None]) -> None:
         self._count = count
         self._serve = serve
+        self._stop = stop
         self._pids: dict[int, int] = {}  # by process, its number
         self._stopping = False
         self._failed = False
@@ -36,11 +42,12 @@ class Workers:
                 # One that was told to end before it could hear is ended by the signal itself, and had nothing to drain.
                 self._failed |= os.waitstatus_to_exitcode(status) not in {0, -signal.SIGTERM, -signal.SIGINT}
             else:
+                log.warning("worker %d %s; another takes its place", number, _ended(status))
                 time.sleep(_RESTART_PAUSE)
-                self._fork(number)
+                self._fork(number, again=True)
         return 1 if self._failed else 0
 
-    def _fork(self, number: int) -> None:
+    def _fork(self, number: int, *, again: bool = False) -> None:
         if self._stopping:
             return
         pid = os.fork()
@@ -49,10 +56,18 @@ class Workers:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it hears it: it reads what is new anyway
-            os._exit(self._serve(number))
+            os._exit(self._serve(number, again))
         self._pids[pid] = number
 
     def _pass_on(self, heard: int, _frame: FrameType | None) -> None:
-        self._stopping |= heard != signal.SIGHUP
+        if heard != signal.SIGHUP and not self._stopping:
+            self._stopping = True
+            self._stop()
         for pid in self._pids:
             os.kill(pid, heard)
+
+
+def _ended(status: int) -> str:
+    """How a process ended, by what `wait` says of it."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from relay.config.document import Place
 from relay.config.reading import Reading
-from relay.config.secret import Secret, Unresolved, resolve
+from relay.config.secret import Secret, Unresolved
 from relay.config.shapes import KeyShape
 from relay.config.upstreams import warn_literal
 from relay.config.values import StaticKey
@@ -38,7 +38,7 @@ def read_keys(reading: Reading, data: Sequence[Any]) -> tuple[StaticKey, ...]:
 def _secret(reading: Reading, shape: KeyShape, place: Place, others: Sequence[StaticKey]) -> Secret | None:
     warn_literal(reading, (*place, "key"), shape.key)
     try:
-        secret = _own(resolve(shape.key, reading.environ), others)
+        secret = _own(reading.secret((*place, "key"), shape.key), others)
     except Unresolved as reason:
         reading.warn(place, f"the key {shape.name!r} is disabled, since {reason}")
         return None

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from relay.config.document import Document, Fault, Place
+from relay.config.secret import Secret, Unreadable, resolve
 from relay.config.shapes import Shape
 
 S = TypeVar("S", bound=Shape)
@@ -43,6 +44,14 @@ class Reading:
 
     def warn(self, place: Place, message: str) -> None:
         self.warnings.append(f"{'.'.join(map(str, place))}: {message}")
+
+    def secret(self, place: Place, text: str) -> Secret:
+        """The secret that `text` names. Raises Unresolved; one that is there and cannot be read is a fault as well."""
+        try:
+            return resolve(text, self.environ)
+        except Unreadable as reason:
+            self.fault(place, str(reason))
+            raise
 
     def shape(self, kind: type[S], data: Any, place: Place) -> S | None:
         """`data` as a `kind`, nothing as an empty mapping; None when it has faults, which are then kept."""

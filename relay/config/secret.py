@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from relay.errors import SetupFault
-
 _REFERENCE = re.compile(
     r"env:(?P<env>[A-Za-z_][A-Za-z0-9_]*)|\$\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)\}|file:(?P<file>.+)"
 )
@@ -41,6 +39,10 @@ class Unresolved(Exception):
     """Why a reference leads to no usable secret; names the reference and nothing of the value."""
 
 
+class Unreadable(Unresolved):
+    """The secret is there and cannot be read: a mistake to mend."""
+
+
 def is_reference(text: str) -> bool:
     return _REFERENCE.fullmatch(text) is not None
 
@@ -55,7 +57,7 @@ def spelled(text: str) -> str:
 def resolve(text: str, environ: Mapping[str, str]) -> Secret:
     """The secret that `text` names, or `text` itself where it is no reference.
 
-    Raises Unresolved when it is not there, SetupFault when it is there and cannot be read: that is a mistake to mend.
+    Raises Unresolved.
     """
     found = _REFERENCE.fullmatch(text)
     if found is None:
@@ -79,7 +81,7 @@ def _read(path: str) -> str:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Unresolved(f"file:{path} cannot be read ({error.strerror})") from error
     except OSError as error:
-        raise SetupFault(f"the secret file:{path} cannot be read: {error.strerror}; let this user read it") from error
+        raise Unreadable(f"file:{path} cannot be read: {error.strerror}; let this user read it") from error
     except ValueError as error:
         raise Unresolved(f"file:{path} is not text") from error
     return text.removesuffix("\n").removesuffix("\r")

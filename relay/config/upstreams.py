@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from relay.config.document import Place
 from relay.config.reading import Reading
-from relay.config.secret import Secret, Unresolved, is_reference, resolve
+from relay.config.secret import Secret, Unresolved, is_reference
 from relay.config.shapes import UpstreamShape
 from relay.config.values import Upstream
 from relay.exchange import Timeouts
@@ -79,10 +79,11 @@ def _add(reading: Reading, found: Upstreams, name: str, shape: UpstreamShape) ->
         found.disabled[name] = f"kind {shape.kind} is not served by this version"
         reading.warn(place, f"disabled, since {found.disabled[name]}")
         return
+    said = shape.headers or {}
     try:
         keys = _keys(reading, shape, place)
-        headers = {header: resolve(text, reading.environ).reveal() for header, text in (shape.headers or {}).items()}
-        proxy = _proxy(reading, shape)
+        headers = {header: reading.secret((*place, "headers", header), text).reveal() for header, text in said.items()}
+        proxy = _proxy(reading, shape, place)
     except Unresolved as reason:
         found.disabled[name] = str(reason)
         reading.warn(place, f"disabled, since {reason}")
@@ -99,11 +100,11 @@ def _add(reading: Reading, found: Upstreams, name: str, shape: UpstreamShape) ->
     )
 
 
-def _proxy(reading: Reading, shape: UpstreamShape) -> str | None:
+def _proxy(reading: Reading, shape: UpstreamShape, place: Place) -> str | None:
     """The proxy's URL. Raises Unresolved, also when its reference leads to something else."""
     if shape.proxy is None:
         return None
-    url = resolve(shape.proxy, reading.environ).reveal()
+    url = reading.secret((*place, "proxy"), shape.proxy).reveal()
     if not _is_proxy(url, shape.engine):
         raise Unresolved("proxy: its reference leads to no proxy of this engine, which is http://host:port")
     return url
@@ -119,7 +120,7 @@ def _keys(reading: Reading, shape: UpstreamShape, place: Place) -> tuple[Secret,
     for here, text in named.items():
         warn_literal(reading, here, text)
         try:
-            found.append(_foreign(resolve(text, reading.environ), shape, text))
+            found.append(_foreign(reading.secret(here, text), shape, text))
         except Unresolved as reason:
             missing[here] = str(reason)
     if named and not found:

@@ -10,13 +10,18 @@ from relay.errors import SetupFault
 _LEAST = 16  # bytes
 
 
-def pepper(store: Path, environ: Mapping[str, str]) -> bytes:
-    """RELAY_PEPPER, or else the content of the store's .pepper file, which is made at first use. Raises SetupFault."""
+def pepper(store: Path, environ: Mapping[str, str], *, used: bool) -> bytes:
+    """RELAY_PEPPER, or else the content of the store's .pepper file. Raises SetupFault.
+
+    The file is made where there is none, but not where one was `used`: no key would be known any more.
+    """
     if given := environ.get("RELAY_PEPPER"):
         return given.encode()
     path = store.with_suffix(".pepper")
     try:
         if not path.exists():
+            if used:
+                raise SetupFault(f"pepper {path}: it is gone; bring back the file that the keys were made with")
             _make(path)
         found = bytes.fromhex(path.read_text("ascii").strip())
     except OSError as fault:

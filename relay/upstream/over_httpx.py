@@ -17,7 +17,7 @@ import httpx
 
 from relay import config
 from relay.errors import Overloaded, UpstreamError, UpstreamTimeout
-from relay.exchange import Drained, Request, Take, Timeouts
+from relay.exchange import FINAL, Drained, Request, Take, Timeouts
 from relay.line import Line, NoTurn
 from relay.upstream.progress import Progress, wall
 from relay.wire import Origin
@@ -129,6 +129,9 @@ class HttpxEngine:
         progress.response = response
         if response.status_code == _SWITCHING:
             raise UpstreamError(f"Upstream {self._name!r} wanted to switch protocols.")
+        if response.status_code not in FINAL:
+            told = f"answered with the status {response.status_code}, which is none"
+            raise UpstreamError(f"Upstream {self._name!r} {told}.")
         if response.status_code == _PROXY_REFUSES:
             raise UpstreamError(f"The proxy of upstream {self._name!r} refused with status {_PROXY_REFUSES}.")
         return response

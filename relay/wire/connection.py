@@ -14,7 +14,7 @@ from time import monotonic
 import httptools
 
 from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
-from relay.exchange import Drained, Header, Take, Timeouts
+from relay.exchange import FINAL, Drained, Header, Take, Timeouts
 from relay.outbox import Outbox, Outgoing
 from relay.repeat import Repeat
 from relay.story import Bell, bell
@@ -27,7 +27,6 @@ _JOINED_MAX = 16 * 1024  # bytes of a request's body that are cheaper copied beh
 _INFORMATIONAL_MAX = 32  # 1xx answers before the real one
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _INFORMATIONAL = range(100, 200)
-_FINAL = range(200, 600)
 _SWITCHING = 101
 
 Released = Callable[["Connection", bool], None]
@@ -311,7 +310,7 @@ class Connection(asyncio.Protocol):
         if self._head:
             return
         self.status = self._parser.get_status_code()
-        if self.status in _FINAL:
+        if self.status in FINAL:
             self._head = True
             self.headers = tuple(self._lines)
         elif self.status == _SWITCHING:

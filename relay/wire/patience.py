@@ -27,7 +27,7 @@ class Deadline(NamedTuple):
 
     def late(self, upstream: str) -> str:
         """What is wrong when it is over."""
-        why = f"did not answer within {self.within:.3g} seconds, which is all that the caller would wait"
+        why = f"did not answer within {self.within:.3g} seconds, all that the caller, or retry.deadline, allows"
         return f"Upstream {upstream!r} {why}."
 
 

@@ -11,6 +11,8 @@ ERRORS = {
     "its digits": (b'{"error":{"message":"no","code":"429"}}', 429, True),
     "its name": (b'{"error":{"message":"no","code":"rate_limit_exceeded"}}', 429, True),
     "its name as the type": (b'{"error":{"message":"no","type":"rate_limit_error","code":null}}', 429, True),
+    "of the request itself": (b'{"error":{"message":"no","type":"invalid_request_error"}}', 400, False),
+    "what a model refuses": (b'{"error":{"message":"no","code":"context_length_exceeded"}}', 400, False),
     "none": (b'{"error":{"message":"no","code":"bad"}}', 502, True),
     "what is no error's": (b'{"error":{"message":"no","code":200}}', 502, True),
     "many digits": (b'{"error":{"message":"no","code":"%s"}}' % (b"4" * 9000), 502, True),
@@ -26,6 +28,25 @@ def test_the_error_that_a_stream_begins_with(case: str) -> None:
 
     assert isinstance(fault, UpstreamRefusal)
     assert ("no", status, again, data) == (fault.message, fault.status, fault.should_retry, fault.said)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            b'"code":"context_length_exceeded","type":"invalid_request_error"',
+            ("context_length_exceeded", "invalid_request_error"),
+        ),
+        (b'"code":"odd"', ("odd", "api_error")),
+        (b'"code":503,"type":"busy"', ("upstream_error", "busy")),
+        (b'"code":"503"', ("upstream_error", "api_error")),
+    ],
+)
+def test_its_code_and_type_are_its_own(said: bytes, expected: tuple[str, str]) -> None:
+    fault = first_error(b'data: {"error":{"message":"no",%b}}\n\n' % said, "up")
+
+    assert fault is not None
+    assert expected == (fault.code, fault.type)
 
 
 @pytest.mark.parametrize(

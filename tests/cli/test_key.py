@@ -4,6 +4,8 @@ import os
 import time
 from datetime import UTC, datetime
 
+import pytest
+
 from relay.keys import PREFIX, Keyring, authenticate
 from relay.store.pepper import pepper
 from relay.store.sqlite import SqliteStore
@@ -30,7 +32,7 @@ def test_a_key_is_printed_once_and_opens_the_relay(world: World) -> None:
 
     with SqliteStore(world.store) as store:
         (key,) = store.keys()
-    ring = Keyring.of(pepper(world.store, {}), [key])
+    ring = Keyring.of(pepper(world.store, {}, used=True), [key])
 
     assert text.startswith(PREFIX)
     assert key == authenticate(ring, text.encode(), time.time())
@@ -69,6 +71,17 @@ def test_a_revoked_key(world: World) -> None:
     assert (1, "relay: a: no such key in force") == (again.exit_code, complaint(again))
     world.run("key", "create", "a")
     assert ["active"] == [row["status"] for row in world.json("key", "show", "a")]
+
+
+@pytest.mark.parametrize("command", ["revoke", "show"])
+def test_a_key_of_the_configuration(world: World, command: str) -> None:
+    world.config.write_text(world.config.read_text() + "\nkeys: [{name: fixed, key: sk-of-the-file-itself}]\n")
+    world.run("key", "create", "a")
+
+    done = world.run("key", command, "fixed")
+
+    assert f"relay: fixed: stands in {world.config}, and not in the store; change it there" == complaint(done)
+    assert 1 == done.exit_code
 
 
 def test_what_is_not_there(world: World) -> None:

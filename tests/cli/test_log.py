@@ -32,6 +32,17 @@ def test_a_table_for_people(world: World) -> None:
         assert cell in shown
 
 
+def test_a_name_of_a_callers_own_fills_one_cell_alone(world: World) -> None:
+    world.insert(Entry(record("a", alias="odd\n\x1b[31m" + "x" * 500)))
+
+    lines = world.run("log").stdout.splitlines()
+
+    assert 2 == len(lines)
+    assert "odd��[31mxxx" in lines[1]
+    assert identity("a") in lines[1]
+    assert "…" in lines[1]
+
+
 def test_a_call_that_its_client_made_several_times_is_one_line_of_the_table(world: World) -> None:
     first = record("a", started_at=1, status=502)
     tries = [

@@ -68,7 +68,9 @@ def test_a_program_makes_the_request_again(world: World, server: tuple[str, Aske
     if form == "curl" and shutil.which("curl") is None:
         pytest.skip("no curl on this machine")
     endpoint, value = CASES[case]
-    world.insert(Entry(record("a", endpoint=endpoint), json.dumps(value, ensure_ascii=False).encode()))
+    world.insert(
+        Entry(record("a", endpoint=endpoint, alias=value["model"]), json.dumps(value, ensure_ascii=False).encode())
+    )
     url, asked = server
 
     printed = world.run("show", identity("a"), "--as", form).stdout
@@ -80,6 +82,17 @@ def test_a_program_makes_the_request_again(world: World, server: tuple[str, Aske
     ((path, authorization, body),) = asked
     assert (endpoint, "Bearer sk-test", value) == (path, authorization, json.loads(body))
     assert "sk-" not in printed
+
+
+@pytest.mark.parametrize("body", [{"messages": []}, {"messages": [], "model": "anything"}])
+@pytest.mark.parametrize("form", ["curl", "python", "pytest"])
+def test_a_program_asks_for_the_model_that_the_path_named(world: World, form: str, body: dict[str, Any]) -> None:
+    world.insert(Entry(record("a", alias="deployed"), json.dumps(body).encode()))
+
+    program = world.run("show", identity("a"), "--as", form).stdout
+
+    assert "deployed" in program
+    assert "anything" not in program
 
 
 def run(command: list[str], folder: Path, url: str) -> subprocess.CompletedProcess[str]:

@@ -34,6 +34,17 @@ def test_for_people(world: World) -> None:
     assert "response (truncated)\n" in shown
 
 
+def test_nothing_that_a_terminal_would_obey(world: World) -> None:
+    odd = "m\x1b[2J\r\n\u202e\x9b31m"
+    world.insert(Entry(record("a", alias=odd), odd.encode(), b"line\n\ttab"))
+
+    told = world.run("show", identity("a")).stdout
+
+    assert not set("\x1b\r\u202e\x9b") & set(told)
+    assert "alias            m�[2J����31m" in told
+    assert "line\n\ttab" in told
+
+
 def test_bodies_that_were_not_kept(world: World) -> None:
     world.insert(Entry(record("a")))
 

@@ -46,6 +46,14 @@ def test_records_are_printed_as_they_come(world: World) -> None:
         assert list(PUBLIC) == list(rows[0])
 
 
+def test_a_line_of_the_table_is_one_line(world: World) -> None:
+    with following(world) as (_, out):
+        world.insert(Entry(record("a", alias="odd\n\x1b[31m\u202e")))
+        line = next(line for line in out if "probe" not in line)
+
+    assert "odd��[31m�" in line
+
+
 def take(out: IO[str], number: int) -> list[dict[str, object]]:
     """The next records that are no probes."""
     found: list[dict[str, object]] = []

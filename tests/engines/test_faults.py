@@ -27,6 +27,14 @@ async def test_a_connection_that_ends_before_the_head(build: Build, pieces: tupl
         assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("status", [600, 999])
+async def test_a_status_that_is_none(build: Build, status: int) -> None:
+    async with peer(playing(b"HTTP/1.1 %d Odd\r\ncontent-length: 2\r\n\r\nok" % status)) as server:
+        with pytest.raises(UpstreamError, match=rf"^Upstream 'up' answered with the status {status}, which is none\.$"):
+            await build(server.url).open(*post())
+        await until(lambda: not server.open)
+
+
 async def test_a_connection_that_is_reset_before_the_head(build: Build) -> None:
     async def script(talk: Talk) -> None:
         await talk.request()

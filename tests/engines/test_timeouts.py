@@ -151,7 +151,7 @@ async def test_a_taker_that_holds_on_is_not_the_upstreams_silence(build: Build) 
     assert (b"so far", 1) == (taker.body, taker.lasts)
 
 
-ALL = "which is all that the caller would wait"
+ALL = "all that the caller, or retry.deadline, allows"
 
 
 @pytest.mark.parametrize("reused", [False, True])

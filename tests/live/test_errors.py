@@ -24,6 +24,7 @@ def relay(start: Start) -> RelayProcess:
     return start(
         server={"max_body": 100_000},
         models={"fast": "script/gpt-fast", "m-*": "script/*"},
+        default_model="fast",  # which is for the short form alone
         keys=[
             {"name": "tests", "key": "env:CALLER_KEY"},
             {"name": "narrow", "key": "env:NARROW_KEY", "models": ["fast"]},
@@ -56,6 +57,7 @@ OWN = {
     "no object": ({}, b'["fast"]', (), 400, None),
     "no model": ({}, b'{"messages": []}', (), 400, None),
     "model no string": ({}, b'{"model": 7}', (), 400, None),
+    "model too long": ({}, chat("m-" + "x" * 600), (), 400, None),
     "model null": ({}, b'{"model": null}', (), 400, None),
     "another spelling of model": ({}, b'{"model": "fast", "Model": "smart"}', (), 400, None),
     "another spelling of stream": ({}, b'{"model": "fast", "STREAM": true}', (), 400, None),

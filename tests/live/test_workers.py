@@ -65,6 +65,31 @@ def test_a_worker_that_dies_is_replaced(relay: RelayProcess, upstream: Upstream,
     assert until(relay.answers, within=5)
     assert 200 == relay.ask(chat(model)).status
     assert relay.records(model)
+    said = relay.output
+    assert re.search(r"relay: worker \d was ended by signal 9; another takes its place", said)
+    assert 1 == said.count(" on http://")  # who takes its place does not say again what the first ones said
+
+
+def refused(relay: RelayProcess) -> bool:
+    """Whether a connection is refused at once, and not left to wait."""
+    try:
+        relay.connect(1).socket.close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_who_comes_while_they_drain_is_refused(start: Start, upstream: Upstream, model: str) -> None:
+    relay = start(server={"workers": 2})
+    upstream.play(model, opening(), piece(FINISH), Pause(2), piece(DONE), END)
+
+    with relay.connect() as client:
+        client.send(request(chat(model, stream=True), key=KEY))
+        client.read_to(FINISH)
+        relay.signal(signal.SIGTERM)
+
+        assert until(lambda: refused(relay), within=1)
+        assert client.rest().endswith(b"0\r\n\r\n")
 
 
 def test_they_all_end_together(start: Start, upstream: Upstream, model: str) -> None:
