@@ -16,9 +16,9 @@ _RESTART_PAUSE = 1.0  # seconds, so that one that cannot start does not spin
 
 
 class Workers:
-    """`serve` is run in each child, and its result is the child's exit code; `stop` here, when the first is to end.
+    """`serve` is run in each child, told its number and whether it takes the place of one that died.
 
-    It is told the child's number, and whether that takes the place of one that died.
+    Its result is the child's exit code. `stop` is called here, once they are all to end.
     """
 
     def __init__(self, count: int, serve: Callable[[int, bool], int], stop: Callable[[], None]) -> None:
