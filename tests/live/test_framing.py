@@ -171,7 +171,7 @@ def test_pipelined_requests_are_answered_in_order(relay: RelayProcess, upstream:
 
 def test_the_next_head_begins_behind_a_long_body(relay: RelayProcess, upstream: Upstream, model: str) -> None:
     """In the same read, and is cut there: what came before it is none of it."""
-    upstream.play(model, *[FINE] * 8)
+    upstream.play(model, FINE)
     long, short = (request(chat(model, padding="x" * size), key=KEY) for size in (100_000, 1))
 
     with relay.connect() as client:
