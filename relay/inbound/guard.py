@@ -46,12 +46,7 @@ def check_hosts(hosts: int, version: str) -> None:
 def check_length(size: int, limit: int) -> None:
     """Raises BodyTooLarge."""
     if size > limit:
-        raise too_long(limit)
-
-
-def too_long(limit: int) -> BodyTooLarge:
-    """The fault of a body of more than `limit` bytes."""
-    return BodyTooLarge(f"The request's body is larger than {limit} bytes, the most that this relay takes.")
+        raise BodyTooLarge(f"The request's body is larger than {limit} bytes, the most that this relay takes.")
 
 
 def late_head(waited: float) -> RequestTimeout | None:
