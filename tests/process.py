@@ -218,6 +218,10 @@ class RelayProcess:
         """How many files, sockets and pipes it holds open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
+    def threads(self) -> int:
+        """How many there are, the loop's own included."""
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
+
     def _status(self, name: str) -> int:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))

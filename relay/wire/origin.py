@@ -89,28 +89,38 @@ class Addresses:
     """
 
     def __init__(self, origin: Origin) -> None:
-        self._proxy = urlsplit(origin.proxy) if origin.proxy else None
-        self._origin = origin
+        self._host, self._port = _place(origin)
+        self._known = _numeric(self._host, self._port)
         self._asking: asyncio.Task[list[Any]] | None = None
 
     async def found(self) -> list[Any]:
         """As getaddrinfo gives them. Raises OSError. Who is cancelled leaves the others waiting."""
+        if self._known:
+            return self._known
         if self._asking is None:
-            loop, (host, port) = asyncio.get_running_loop(), self._place
-            self._asking = loop.create_task(_looked_up(loop, host, port))
+            loop = asyncio.get_running_loop()
+            self._asking = loop.create_task(_looked_up(loop, self._host, self._port))
             self._asking.add_done_callback(self._answered)
         return await asyncio.shield(self._asking)
-
-    @property
-    def _place(self) -> tuple[str, int]:
-        if self._proxy is not None:
-            return self._proxy.hostname or "", self._proxy.port or 8080
-        return self._origin.host, self._origin.port
 
     def _answered(self, asking: asyncio.Task[list[Any]]) -> None:
         self._asking = None
         if not asking.cancelled():
             asking.exception()  # perhaps nobody waits for it any more
+
+
+def _place(origin: Origin) -> tuple[str, int]:
+    """Host and port of the proxy where there is one, else of the origin."""
+    proxy = urlsplit(origin.proxy) if origin.proxy else None
+    return (origin.host, origin.port) if proxy is None else (proxy.hostname or "", proxy.port or 8080)
+
+
+def _numeric(host: str, port: int) -> list[Any]:
+    """What is known of a host that is an address already, without asking anybody; nothing of a name."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        return []
 
 
 async def _looked_up(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Any]:
@@ -161,9 +171,13 @@ async def _dialled(loop: asyncio.AbstractEventLoop, addresses: Addresses) -> "tu
     """A connection, not yet talked on. All addresses of a name are tried, the next 250 ms after the last (RFC 8305).
 
     Cancelled, it leaves the dialling a moment to be closed in order: a race that is cancelled just when a socket has
-    won can lose it.
+    won can lose it. One address has nobody to race, and the loop itself dials it without one of its few threads.
     """
-    dialling = loop.create_task(_raced(loop, addresses))
+    places = await addresses.found()
+    if len(places) == 1:
+        host, port = places[0][4][:2]
+        return await loop.create_connection(lambda: _ConnectAnswer(loop), host, port)
+    dialling = loop.create_task(_raced(loop, places))
     try:
         return await asyncio.shield(dialling)
     except asyncio.CancelledError:
@@ -172,8 +186,7 @@ async def _dialled(loop: asyncio.AbstractEventLoop, addresses: Addresses) -> "tu
         raise
 
 
-async def _raced(loop: asyncio.AbstractEventLoop, addresses: Addresses) -> "tuple[asyncio.Transport, _ConnectAnswer]":
-    places = await addresses.found()
+async def _raced(loop: asyncio.AbstractEventLoop, places: list[Any]) -> "tuple[asyncio.Transport, _ConnectAnswer]":
     won = await start_connection(places, happy_eyeballs_delay=_EYEBALLS_DELAY, interleave=1, loop=loop)
     try:
         return await loop.create_connection(lambda: _ConnectAnswer(loop), sock=won)

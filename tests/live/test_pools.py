@@ -162,3 +162,13 @@ def test_a_keys_own_requests_wait_for_each_other(start: Start, upstream: Upstrea
     told = {(answer.error["code"], answer.header("retry-after")) for answer, _ in answers if answer.status == 503}
     assert {("overloaded", "1")} == told
     assert 5 == len(upstream.requests(model))
+
+
+def test_an_address_is_connected_to_without_a_thread(relay: RelayProcess, upstream: Upstream, narrow: str) -> None:
+    """The loop has few, which names without an answer may all be waiting in."""
+    upstream.play(narrow, FINE)
+    before = relay.threads()
+
+    assert 200 == relay.ask(chat(narrow)).status
+
+    assert before == relay.threads()
