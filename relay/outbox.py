@@ -27,11 +27,12 @@ class Outbox:
     `before` is called before anything is sent.
     """
 
-    __slots__ = ("_called", "_seen", "_turns", "before", "waiting")
+    __slots__ = ("_call_soon", "_called", "_seen", "_turns", "before", "waiting")
 
     def __init__(self, before: Callable[[], None] | None = None) -> None:
         self.before = before
         self.waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self._call_soon: Callable[[Callable[[], None]], object] | None = None  # the loop's
         self._called = False  # to the end of this turn
         self._turns = 0  # that have ended since something waits,
         self._seen = 0  # and how many waited at the end of the last of them
@@ -40,7 +41,9 @@ class Outbox:
         """Send at the end of this turn."""
         if not self._called:
             self._called = True
-            asyncio.get_running_loop().call_soon(self._end)
+            if self._call_soon is None:  # kept, since to ask for the loop is to ask the system who we are
+                self._call_soon = asyncio.get_running_loop().call_soon
+            self._call_soon(self._end)
 
     def send(self) -> None:
         """Send what waits, over those connections that are still there."""
