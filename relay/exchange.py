@@ -19,6 +19,7 @@ BAD_REQUEST, RATE_LIMITED = 400, 429
 Header = tuple[bytes, bytes]  # names in lower case
 Lines = bytes  # headers as they stand in a head: each `name: value` with its line end
 Take = Callable[[bytes, bool], bool]
+Chunk = Callable[[bytes, int], bool]  # a whole chunk of HTTP/1.1 as it stands, and where the piece in it begins
 Drained = Callable[[], Awaitable[None]]
 
 
@@ -66,10 +67,12 @@ class Reply(Protocol):
     @property
     def whole(self) -> bytes | None: ...
 
-    async def pump(self, take: Take, drained: Drained) -> None:
+    async def pump(self, take: Take, drained: Drained, chunk: Chunk | None = None, /) -> None:
         """Call `take` for every piece, the last one (perhaps empty) with last=True; return then, and await nothing.
 
-        A client that has the last piece may ask again at once, over the same connection.
+        A client that has the last piece may ask again at once, over the same connection. A piece that came as one
+        whole chunk goes to `chunk` instead, where that is given: it need not be framed anew, and ends two bytes before
+        the end.
 
         Raises UpstreamError when the body ends early, UpstreamTimeout when it stalls. Cancelled, it closes the
         connection at once and without an await.

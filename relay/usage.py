@@ -140,12 +140,15 @@ class Meter:
         self._before, self._after = _NEVER, _NEVER  # of the last plain event, what stands around its words
         self._begin, self._tail = len(self._before), len(self._after)
 
-    def repeats(self, whole: bytes) -> bool:
-        """Whether this is the last plain event with other words in its string: events of one stream are mostly so."""
-        begin, end = self._begin, len(whole) - self._tail
-        if begin > end or whole[:begin] != self._before or whole[end:] != self._after:
+    def repeats(self, framed: bytes, at: int) -> bool:
+        """Whether the chunk that begins `at` there is the last plain event with other words in its string.
+
+        Events of one stream are mostly so.
+        """
+        begin, end = at + self._begin, len(framed) - self._tail
+        if begin > end or framed[at:begin] != self._before or framed[end:] != self._after:
             return False
-        words = whole[begin:end]
+        words = framed[begin:end]
         return _QUOTE not in words and _LINE_END not in words and words[-1:] != b"\\"
 
     def plain(self, whole: bytes) -> bool:
@@ -161,8 +164,8 @@ class Meter:
         words = whole.find(_WORDS) + len(_WORDS)
         end = whole.find(b'"', words)
         if words >= len(_WORDS) and whole[end - 1 : end] != b"\\" and whole.find(b"\n\n") == len(whole) - 2:
-            self._before, self._after = whole[:words], whole[end:]
-            self._begin, self._tail = words, len(whole) - end
+            self._before, self._after = whole[:words], whole[end:] + b"\r\n"  # as a chunk ends
+            self._begin, self._tail = words, len(self._after)
 
     def read(self, event: bytes) -> bool:
         """Take in one event. True when it is a usage-only chunk: usage stated, choices there but empty."""

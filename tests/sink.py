@@ -17,6 +17,7 @@ class KeptSink:
         self.body = b""
         self.ended = self.aborted = False
         self.waits = 0
+        self.chunks = 0  # pieces that came as they were framed
         self.period = 0.0
         self._on_end = on_end
 
@@ -37,6 +38,10 @@ class KeptSink:
         assert not self.over
         self.body += piece
         return self.slow
+
+    def chunk(self, framed: bytes, begin: int) -> bool:
+        self.chunks += 1
+        return self.write(framed[begin:-2])
 
     def end(self, piece: bytes = b"") -> None:
         assert self.status

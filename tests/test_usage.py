@@ -285,25 +285,31 @@ def test_a_meter_that_has_seen_plain_events_is_not_fooled_by_others_like_them(wo
 
     for each in words:
         whole = CONTENT % b"".join(each)
-        if meter.repeats(whole) or meter.plain(whole):
+        if repeats(meter, whole) or meter.plain(whole):
             fresh = Meter()
             for event in sse.events(whole):
                 assert not found(fresh, event)
             assert fresh.usage is None
 
 
+def repeats(meter: Meter, whole: bytes) -> bool:
+    """Whether the meter says so of these events as a chunk."""
+    size = b"%x\r\n" % len(whole)
+    return meter.repeats(b"%b%b\r\n" % (size, whole), len(size))
+
+
 def test_other_words_in_the_same_event_repeat_it() -> None:
     meter = Meter()
     event = b'data: {"choices":[{"delta":{"content":"%b"},"finish_reason":null}]}\n\n'
-    assert not meter.repeats(event % b"one")
+    assert not repeats(meter, event % b"one")
     assert meter.plain(event % b"one")
 
     for words in (b"", b"two", b"a\\n", "\u4f60".encode()):
-        assert meter.repeats(event % words)
+        assert repeats(meter, event % words)
     for words in (b'"', b"\n", b"a\\", b'x"},"finish_reason":"stop"'):
-        assert not meter.repeats(event % words)
-    assert not meter.repeats((event % b"one") * 2)
-    assert not meter.repeats(event % b"one" + b"\n")
+        assert not repeats(meter, event % words)
+    assert not repeats(meter, (event % b"one") * 2)
+    assert not repeats(meter, event % b"one" + b"\n")
 
 
 def test_mere_content_is_plain() -> None:

@@ -73,7 +73,7 @@ async def serve(  # noqa: C901, PLR0912  # the whole story, in the order in whic
                     if delivery is None:
                         return
                     if opened.reply.whole is None:
-                        await opened.reply.pump(delivery.take, delivery.drained)
+                        await opened.reply.pump(delivery.take, delivery.drained, delivery.chunk)
                         tries.ended(opened)
                     if delivery.fault is None:
                         return

@@ -29,6 +29,9 @@ class Sink(Protocol):
     def write(self, piece: bytes) -> bool:
         """Send a piece of the body. True when the client is slow: then wait for `drained` before writing more."""
 
+    def chunk(self, framed: bytes, begin: int) -> bool:
+        """Send a piece that is framed already, see relay.exchange.Chunk; as `write` does."""
+
     def end(self, piece: bytes = b"") -> None:
         """Send the last piece and end the answer, in one."""
 

@@ -89,6 +89,10 @@ class AsgiSink:
         self._messages.append({"type": "http.response.body", "body": piece, "more_body": True})
         return True
 
+    def chunk(self, framed: bytes, begin: int) -> bool:
+        """See Sink."""
+        return self.write(framed[begin:-2])
+
     def end(self, piece: bytes = b"") -> None:
         """See Sink."""
         self._over = True

@@ -86,6 +86,10 @@ class TextSink:
         text = piece if self._passes else self._text(piece)
         return self._outward.write(text) if text else False
 
+    def chunk(self, framed: bytes, begin: int) -> bool:
+        """See Sink."""
+        return self.write(framed[begin:-2])
+
     def end(self, piece: bytes = b"") -> None:
         """See Sink. Plain text has no place for an error: there the connection is broken instead."""
         text = piece if self._passes else self._text(piece)

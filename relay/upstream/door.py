@@ -14,7 +14,7 @@ import msgspec
 from relay.ask import Ask, Head
 from relay.edits import Edited, edit
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamFault
-from relay.exchange import BAD_REQUEST, NO_SUCCESS, RATE_LIMITED, Drained, Engine, Reply, Request, Take
+from relay.exchange import BAD_REQUEST, NO_SUCCESS, RATE_LIMITED, Chunk, Drained, Engine, Reply, Request, Take
 from relay.record import Try
 from relay.routing import Alias, Target
 from relay.upstream.credentials import Credential, Credentials
@@ -190,7 +190,7 @@ class Gathered:
         self.connect_ms = reply.connect_ms
         self.whole = body
 
-    async def pump(self, take: Take, drained: Drained) -> None:  # noqa: ARG002  # one piece needs no waiting
+    async def pump(self, take: Take, _drained: Drained, _chunk: Chunk | None = None) -> None:
         """See relay.exchange.Reply."""
         take(self.whole, True)
 

@@ -17,7 +17,7 @@ import httpx
 
 from relay import config
 from relay.errors import Overloaded, UpstreamError, UpstreamTimeout
-from relay.exchange import FINAL, Drained, Request, Take, Timeouts
+from relay.exchange import FINAL, Chunk, Drained, Request, Take, Timeouts
 from relay.line import Line, NoTurn
 from relay.upstream.progress import Progress, wall
 from relay.wire import Origin
@@ -165,7 +165,7 @@ class HttpxReply:
         self._progress = progress
         self._tasks = tasks
 
-    async def pump(self, take: Take, drained: Drained) -> None:
+    async def pump(self, take: Take, drained: Drained, _chunk: Chunk | None = None) -> None:
         """See relay.exchange.Reply."""
         response, self._response = self._response, None
         if response is not None:

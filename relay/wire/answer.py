@@ -4,13 +4,13 @@ from typing import Protocol
 
 import msgspec
 
-from relay.exchange import Drained, Header, Take
+from relay.exchange import Chunk, Drained, Header, Take
 
 
 class Pumped(Protocol):
     """Where the body of an answer comes from."""
 
-    async def pump(self, take: Take, drained: Drained) -> None:
+    async def pump(self, take: Take, drained: Drained, chunk: Chunk | None = None) -> None:
         """See relay.exchange.Reply."""
 
     def begun(self) -> None:
@@ -33,11 +33,11 @@ class Answer(msgspec.Struct):
     connect_ms: float | None
     whole: bytes | None = None
 
-    async def pump(self, take: Take, drained: Drained) -> None:
+    async def pump(self, take: Take, drained: Drained, chunk: Chunk | None = None) -> None:
         """See relay.exchange.Reply."""
         if self.connection is not None:
             try:
-                await self.connection.pump(take, drained)
+                await self.connection.pump(take, drained, chunk)
             finally:
                 self.connection = None
         elif self.whole is not None:

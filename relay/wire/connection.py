@@ -14,7 +14,7 @@ from time import monotonic
 import httptools
 
 from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
-from relay.exchange import FINAL, Drained, Header, Take, Timeouts
+from relay.exchange import FINAL, Chunk, Drained, Header, Take, Timeouts
 from relay.outbox import Outbox, Outgoing
 from relay.repeat import Repeat
 from relay.story import Bell, bell
@@ -24,6 +24,7 @@ from relay.wire.patience import Deadline, Pace, late
 _HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
 _KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
 _JOINED_MAX = 16 * 1024  # bytes of a request's body that are cheaper copied behind its head than sent beside it
+_SIZES = tuple(b"%x\r\n" % size for size in range(4096))  # what nearly all chunks begin with
 _INFORMATIONAL_MAX = 32  # 1xx answers before the real one
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _INFORMATIONAL = range(100, 200)
@@ -40,9 +41,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_again", "_begins", "_bell", "_between", "_body", "_came", "_clean", "_deadline", "_delivered", "_ended",
-        "_fault", "_head", "_head_size", "_held", "_informational", "_lines", "_loop", "_name", "_outbox", "_pace",
-        "_parser", "_paused", "_paused_at", "_released", "_repeat", "_reusable", "_spent", "_stale", "_take",
+        "_again", "_begins", "_bell", "_between", "_body", "_came", "_chunk", "_clean", "_deadline", "_delivered",
+        "_ended", "_fault", "_head", "_head_size", "_held", "_informational", "_lines", "_loop", "_name", "_outbox",
+        "_pace", "_parser", "_paused", "_paused_at", "_released", "_repeat", "_reusable", "_spent", "_stale", "_take",
         "_transport", "_uploaded", "_writable", "born", "busy", "closed", "connect_ms", "headers", "reused", "since",
         "status", "touched", "within",
     )  # fmt: skip
@@ -73,6 +74,7 @@ class Connection(asyncio.Protocol):
         self.headers: tuple[Header, ...] = ()
         self._lines: list[Header] = []  # of the head that is coming
         self._take: Take | None = None
+        self._chunk: Chunk | None = None
         self._fault: UpstreamFault | None = None
         self._body: list[bytes] = []
         self._head_size = self._informational = 0
@@ -95,8 +97,7 @@ class Connection(asyncio.Protocol):
         """Send a request (`head` is its head up to the framing headers) and wait for the head of the answer."""
         if not self._clean:
             self._begin()
-        self.busy, self.since = True, 0.0
-        self._deadline = deadline
+        self.busy, self.since, self._deadline = True, 0.0, deadline
         waiting: Bell | None = None
         try:
             if isinstance(body, bytes):
@@ -119,9 +120,9 @@ class Connection(asyncio.Protocol):
             raise self._fault
         return Answer(self, self.status, self.headers, self.reused, None if self.reused else self.connect_ms)
 
-    async def pump(self, take: Take, drained: Drained) -> None:
+    async def pump(self, take: Take, drained: Drained, chunk: Chunk | None = None) -> None:
         """See relay.exchange.Reply."""
-        self._take = take
+        self._take, self._chunk = take, chunk
         try:
             self._hand_on(take)
             while not self._delivered and self._fault is None:
@@ -239,11 +240,11 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         if self._between:
-            begin, take = self._begins, self._take
-            length = len(data) - begin - 2
-            if take is not None and length > 0 and data[:begin] == b"%x\r\n" % length and data[-2:] == b"\r\n":
-                self._came += length
-                if take(data[begin:-2], False):  # one whole chunk
+            begin, chunk = self._begins, self._chunk
+            size = len(data) - begin - 2
+            if chunk is not None and 0 < size < len(_SIZES) and data[:begin] == _SIZES[size] and data[-2:] == b"\r\n":
+                self._came += size
+                if chunk(data, begin):  # one whole chunk
                     self._held = True
                     self._wake()
                 return
@@ -392,7 +393,7 @@ class Connection(asyncio.Protocol):
         """The answer is over: give the connection back, and wake who waits."""
         if not self.busy:
             return
-        self.busy, self._take = False, None
+        self.busy, self._take, self._chunk = False, None, None
         if not reusable:
             self.close()
         self._released(self, reusable and not self.closed)

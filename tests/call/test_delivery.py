@@ -15,7 +15,7 @@ from relay.call.delivery import Delivery, deliver
 from relay.edits import Edited
 from relay.endpoints import Endpoint
 from relay.errors import Overloaded, RelayError, UpstreamError, UpstreamRefusal, UpstreamTimeout
-from relay.exchange import Drained, Header, Take
+from relay.exchange import Chunk, Drained, Header, Take
 from relay.journal import Journal, frames
 from relay.pricing import Rate
 from relay.record import Record
@@ -39,7 +39,7 @@ class Answer:
     connect_ms: float | None = None
     whole: bytes | None = None
 
-    async def pump(self, take: Take, drained: Drained) -> None:
+    async def pump(self, take: Take, drained: Drained, _chunk: Chunk | None = None) -> None:
         raise NotImplementedError
 
     def begun(self) -> None:
@@ -84,10 +84,14 @@ class World:
     def kept(self) -> bytes | None:
         return [entry.response for _, entry in frames(self.journal.current)][-1]
 
-    def play(self, pieces: Sequence[bytes], fault: RelayError | None = None) -> None:
-        """All pieces; then the end, or the fault that comes in its place."""
+    def play(self, pieces: Sequence[bytes], fault: RelayError | None = None, *, framed: bool = False) -> None:
+        """All pieces, each in a chunk of its own or not; then the end, or the fault that comes in its place."""
         for piece in pieces[:-1] if fault is None else pieces:
-            self.delivery.take(piece, False)
+            if framed:
+                size = b"%x\r\n" % len(piece)
+                self.delivery.chunk(b"%b%b\r\n" % (size, piece), len(size))
+            else:
+                self.delivery.take(piece, False)
         if fault is None:
             self.delivery.take(pieces[-1] if pieces else b"", True)
         else:
@@ -151,12 +155,13 @@ ENDS: dict[str, tuple[list[bytes], RelayError | None, bytes, bool, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("framed", [False, True])
 @pytest.mark.parametrize("case", ENDS)
-def test_every_end_of_a_stream(tmp_path: Path, case: str) -> None:
+def test_every_end_of_a_stream(tmp_path: Path, case: str, framed: bool) -> None:
     pieces, fault, passed, breaks, outcome = ENDS[case]
     world = World(tmp_path, EVENTS)
 
-    world.play(pieces, fault)
+    world.play(pieces, fault, framed=framed)
 
     assert passed == world.sink.body[: len(passed)]
     own = world.sink.body[len(passed) :]
@@ -172,6 +177,17 @@ def test_every_end_of_a_stream(tmp_path: Path, case: str) -> None:
     assert (outcome == "ok") == (record.error is None)
     assert [record] == world.recorded_at_end
     assert world.sink.body == world.kept()
+
+
+def test_a_chunk_like_the_last_one_goes_out_as_it_stands(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS)
+    said = [FIRST.replace("你好".encode(), words) for words in (b"", b"one", b"two", b"\\n")]
+
+    world.play([FIRST, *said, FINISH + DONE, b""], framed=True)
+
+    assert len(said) == world.sink.chunks
+    assert b"".join([FIRST, *said, FINISH, DONE]) == world.sink.body == world.kept()
+    assert [len(world.sink.body)] == [record.bytes_out for record in world.records()]
 
 
 def test_what_completes_a_stream_is_recorded_before_it_is_sent(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from relay.call.choice import choose
 from relay.call.setup import Setup
 from relay.counters import MemoryCounters
 from relay.errors import RelayError, UpstreamError
-from relay.exchange import Drained, Header, Request, Take
+from relay.exchange import Chunk, Drained, Header, Request, Take
 from relay.health import Health, Policy
 from relay.journal import Journal, frames
 from relay.keys import Key, Keyring
@@ -46,7 +46,7 @@ class Answer:
     connect_ms: float | None = None
     whole: bytes | None = None
 
-    async def pump(self, take: Take, drained: Drained) -> None:
+    async def pump(self, take: Take, drained: Drained, _chunk: Chunk | None = None) -> None:
         for piece in self.pieces:
             if take(piece, False):
                 await drained()

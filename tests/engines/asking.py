@@ -18,6 +18,7 @@ class Taker:
 
     def __init__(self, *, hold: bool = False) -> None:
         self.pieces: list[bytes] = []
+        self.framed = 0  # pieces that came as chunks
         self.lasts = 0
         self.hold = hold
         self.held = asyncio.Event()
@@ -31,6 +32,12 @@ class Taker:
         self.some.set()
         return self.hold
 
+    def chunk(self, framed: bytes, begin: int) -> bool:
+        piece = framed[begin:-2]
+        assert framed == b"%x\r\n%b\r\n" % (len(piece), piece)
+        self.framed += 1
+        return self.take(piece, False)
+
     async def drained(self) -> None:
         self.held.set()
         await self.go.wait()
@@ -43,7 +50,7 @@ class Taker:
 async def pumped(reply: Reply) -> bytes:
     """The whole body, its last piece marked as such."""
     taker = Taker()
-    await reply.pump(taker.take, taker.drained)
+    await reply.pump(taker.take, taker.drained, taker.chunk)
     assert taker.lasts == 1
     return taker.body
 

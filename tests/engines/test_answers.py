@@ -7,7 +7,7 @@ import pytest
 
 from relay.exchange import Header, Reply, Request
 from relay.story import Story
-from tests.engines.asking import Taker, fetched, post, pumped
+from tests.engines.asking import Taker, fetched, post, pumped, until
 from tests.engines.conftest import Build
 from tests.engines.peer import CHUNKED, Talk, chunk, once, peer, playing, whole
 
@@ -170,12 +170,46 @@ async def test_pieces_come_as_they_are_sent(build: Build) -> None:
     async with peer(script) as server:
         reply = await build(server.url).open(*post())
         taker = Taker()
-        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained, taker.chunk))
         await taker.some.wait()
         assert [b"first"] == taker.pieces
         go.set()
         await pumping
         assert (b"firstsecond", 1) == (taker.body, taker.lasts)
+
+
+@pytest.mark.parametrize(("size", "framed"), [(1, 1), (15, 1), (16, 1), (4095, 1), (4096, 0), (70_000, 0)])
+async def test_a_chunk_as_long_as_the_last_is_handed_on_as_it_stands(
+    build: Build, kind: str, size: int, framed: int
+) -> None:
+    if kind == "httpx":
+        pytest.skip("httpx takes the framing off")
+    go = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(CHUNKED, chunk(b"first"))
+        for piece in (
+            chunk(b"w" * size),
+            chunk(b"x" * size),
+            chunk(b"y") + chunk(b"z"),
+            b"0001\r\n!\r\n",
+            b"0\r\n\r\n",
+        ):
+            await go.wait()
+            go.clear()
+            await talk.send(piece)
+
+    async with peer(script) as server:
+        reply = await build(server.url).open(*post())
+        taker = Taker()
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained, taker.chunk))
+        for expected in (b"first", b"w" * size, b"x" * size, b"yz", b"!"):
+            await until(lambda: taker.body.endswith(expected))  # noqa: B023  # it is over before the next one
+            go.set()
+        await pumping
+
+        assert (b"first" + b"w" * size + b"x" * size + b"yz!", framed) == (taker.body, taker.framed)
 
 
 async def test_ipv6(build: Build) -> None:

@@ -62,7 +62,7 @@ async def test_what_came_before_the_end_is_handed_on(build: Build, pieces: tuple
     async with peer(once(*pieces)) as server:
         reply = await build(server.url).open(*post())
         with pytest.raises(UpstreamError, match=r"^Upstream 'up' closed the connection in the middle of its answer\.$"):
-            await reply.pump(taker.take, taker.drained)
+            await reply.pump(taker.take, taker.drained, taker.chunk)
     assert (came, 0) == (taker.body, taker.lasts)
 
 
@@ -72,7 +72,7 @@ async def test_what_came_before_the_end_is_handed_on_also_to_who_comes_late(buil
         reply = await build(server.url).open(*post())
         await asyncio.sleep(0.05)  # by now the end of the connection has come too
         with pytest.raises(UpstreamError, match=r"in the middle of its answer"):
-            await reply.pump(taker.take, taker.drained)
+            await reply.pump(taker.take, taker.drained, taker.chunk)
     assert (b"so far", 0) == (taker.body, taker.lasts)
 
 
@@ -89,7 +89,7 @@ async def reset_midway(build: Build, *sent: bytes) -> Taker:
     taker = Taker()
     async with peer(script) as server:
         reply = await build(server.url).open(*post())
-        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained, taker.chunk))
         await taker.some.wait()
         arrived.set()
         with pytest.raises(UpstreamError, match=r"in the middle of its answer"):
@@ -114,7 +114,7 @@ async def test_garbage_in_the_middle(build: Build) -> None:
     async with peer(stuck(CHUNKED, chunk(b"so far"), b"zz\r\n")) as server:
         reply = await build(server.url).open(*post())
         with pytest.raises(UpstreamError, match=r"^Upstream 'up' sent something that is not HTTP\.$"):
-            await reply.pump(taker.take, taker.drained)
+            await reply.pump(taker.take, taker.drained, taker.chunk)
         await server.talks[0].gone.wait()
     assert (b"so far", 0) == (taker.body, taker.lasts)
 
@@ -162,7 +162,7 @@ async def test_closing_an_engine_cuts_what_runs(build: Build, pieces: tuple[byte
         engine = build(server.url)
 
         async def ask() -> None:
-            await (await engine.open(*post())).pump(taker.take, taker.drained)
+            await (await engine.open(*post())).pump(taker.take, taker.drained, taker.chunk)
 
         asking = asyncio.create_task(ask())
         await until(lambda: server.requests and (taker.pieces or not pieces))

@@ -39,7 +39,7 @@ async def test_a_taker_that_holds_on_stops_the_upstream(build: Build) -> None:
     async with peer(pours) as server:
         reply = await build(server.url).open(*post())
         taker = Taker(hold=True)
-        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained, taker.chunk))
         await taker.held.wait()
         pushed = await settled(server.talks[0])
         assert len(taker.body) <= 2 * 256 * 1024
@@ -83,7 +83,7 @@ async def test_cancelled_in_the_body(build: Build, times: int) -> None:
     async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
         taker = Taker()
         reply = await build(server.url).open(*post())
-        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained, taker.chunk))
         await taker.some.wait()
         await cancelled(pumping, times)
         await gone(server.talks[0])
@@ -94,7 +94,7 @@ async def test_cancelled_while_held(build: Build) -> None:
     async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
         taker = Taker(hold=True)
         reply = await build(server.url).open(*post())
-        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained, taker.chunk))
         await taker.held.wait()
         await cancelled(pumping, 1)
         await gone(server.talks[0])

@@ -107,7 +107,7 @@ async def test_an_answer_is_neither_reused_nor_connected_where_there_is_no_conne
     assert (False, None) == (reply.reused, reply.connect_ms)
     reply.abort()
     taker = Taker()
-    await reply.pump(taker.take, taker.drained)  # nothing happens any more
+    await reply.pump(taker.take, taker.drained, taker.chunk)  # nothing happens any more
     assert not taker.pieces
 
 
@@ -124,7 +124,7 @@ async def test_respx_stands_in_for_an_upstream() -> None:
     reply = await one.open(*post())
     assert (b"x-request-id", b"r1") in reply.headers
     taker = Taker()
-    await reply.pump(taker.take, taker.drained)
+    await reply.pump(taker.take, taker.drained, taker.chunk)
     assert (b'{"ok":true}', 1) == (taker.body, taker.lasts)
     assert (302, b"") == await fetched(one)
     with pytest.raises(UpstreamTimeout):
@@ -176,7 +176,7 @@ async def test_nothing_is_taken_of_an_answer_that_fell_silent() -> None:
     one = over(httpx.AsyncClient(trust_env=False), Timeouts(idle=0.05))
     reply, taker = await one.open(*post()), Taker()
     with pytest.raises(UpstreamTimeout):
-        await reply.pump(taker.take, taker.drained)
+        await reply.pump(taker.take, taker.drained, taker.chunk)
     goes_on.set()
     async with asyncio.timeout(5):
         await over_with.wait()

@@ -119,7 +119,7 @@ async def test_cancelled_in_the_body(build: Build, tls: ssl.SSLContext, ca: Path
     async with peer(stuck(CHUNKED, chunk(b"so far")), tls=tls) as server, peer(proxy) as between:
         taker = Taker()
         reply = await build(server.url, proxy=between.url, ca=ca).open(*post())
-        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained, taker.chunk))
         await taker.some.wait()
         pumping.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -100,7 +100,7 @@ async def test_idle(build: Build) -> None:
     async with peer(stuck(CHUNKED, chunk(b"so far"))) as server:
         reply = await build(server.url, timeouts=Timeouts(idle=SHORT)).open(*post())
         with pytest.raises(UpstreamTimeout, match=r"fell silent in the middle of its answer for 0.2 seconds\.$"):
-            await reply.pump(taker.take, taker.drained)
+            await reply.pump(taker.take, taker.drained, taker.chunk)
         await server.talks[0].gone.wait()
     assert (b"so far", 0) == (taker.body, taker.lasts)
 
@@ -118,7 +118,7 @@ async def test_total(build: Build) -> None:
     async with peer(drip) as server:
         reply = await build(server.url, timeouts=Timeouts(idle=5, total=SHORT)).open(*post())
         with pytest.raises(UpstreamTimeout, match=r"^Upstream 'up' took longer than 0.2 seconds in all\.$"):
-            await reply.pump(taker.take, taker.drained)
+            await reply.pump(taker.take, taker.drained, taker.chunk)
         await server.talks[0].gone.wait()
     assert taker.pieces
     assert taker.lasts == 0
@@ -142,7 +142,7 @@ async def test_a_taker_that_holds_on_is_not_the_upstreams_silence(build: Build) 
     async with peer(script) as server:
         reply = await build(server.url, timeouts=Timeouts(idle=SHORT)).open(*post())
         taker = Taker(hold=True)
-        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        pumping = asyncio.create_task(reply.pump(taker.take, taker.drained, taker.chunk))
         await taker.held.wait()
         await asyncio.sleep(SHORT * 3)
         taker.go.set()
@@ -299,7 +299,7 @@ class Paced:
 
     def __init__(self, engine: Wire, talk: Talk, reply: Reply, taker: Taker) -> None:
         self.engine, self.talk, self.taker = engine, talk, taker
-        self.pumping = asyncio.create_task(reply.pump(taker.take, taker.drained))
+        self.pumping = asyncio.create_task(reply.pump(taker.take, taker.drained, taker.chunk))
 
     async def sends(self, size: int) -> None:
         """So many bytes, and they are taken."""

@@ -14,7 +14,7 @@ from relay import ask as asking
 from relay import config, endpoints
 from relay.config.secret import Secret
 from relay.errors import BadRequest, Overloaded, RelayError, SetupFault, UpstreamAuthFailed, UpstreamError
-from relay.exchange import Drained, Header, Request, Take
+from relay.exchange import Chunk, Drained, Header, Request, Take
 from relay.record import Try
 from relay.routing import Alias, Target
 from relay.upstream import door, kinds
@@ -42,7 +42,7 @@ class Played:
     aborted: bool = False
     ended_at: int = 0  # on the performance counter
 
-    async def pump(self, take: Take, drained: Drained) -> None:
+    async def pump(self, take: Take, drained: Drained, _chunk: Chunk | None = None) -> None:
         half = len(self.body) // 2
         if take(self.body[:half], False):
             await drained()

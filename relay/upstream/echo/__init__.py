@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from relay.errors import MethodNotAllowed, RelayError, UnknownUrl, UpstreamError
-from relay.exchange import Drained, Header, Request, Take
+from relay.exchange import Chunk, Drained, Header, Request, Take
 from relay.upstream.echo import chat, completions, embeddings, images, moderations, responses
 from relay.upstream.echo.body import Served, fresh
 
@@ -37,7 +37,7 @@ class EchoReply:
     whole: bytes | None = None
     aborted: bool = False
 
-    async def pump(self, take: Take, drained: Drained) -> None:
+    async def pump(self, take: Take, drained: Drained, _chunk: Chunk | None = None) -> None:
         """Push every piece, each in a turn of the loop of its own. Raises UpstreamError when aborted on the way."""
         piece = next(self.pieces)
         for after in self.pieces:
