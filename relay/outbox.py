@@ -2,7 +2,8 @@
 
 A write to a socket often wakes the process at its other end, which costs more than the write itself. Of many that
 follow close on each other, most find that process awake already. So under load a turn's writes also wait for those of
-the next ones, if these come at once; one that is alone does not.
+the next ones, if these come at once; one that is alone does not, nor does an answer that comes in pieces: the next turn
+seldom brings more of those, and to look for them costs more than what they would save.
 """
 
 import asyncio
@@ -27,13 +28,14 @@ class Outbox:
     `before` is called before anything is sent.
     """
 
-    __slots__ = ("_call_soon", "_called", "_seen", "_turns", "before", "waiting")
+    __slots__ = ("_call_soon", "_called", "_seen", "_turns", "before", "hurried", "waiting")
 
     def __init__(self, before: Callable[[], None] | None = None) -> None:
         self.before = before
         self.waiting: list[tuple[asyncio.Transport, bytes]] = []
         self._call_soon: Callable[[Callable[[], None]], object] | None = None  # the loop's
         self._called = False  # to the end of this turn
+        self.hurried = False  # what waits goes out at the end of this turn
         self._turns = 0  # that have ended since something waits,
         self._seen = 0  # and how many waited at the end of the last of them
 
@@ -48,6 +50,7 @@ class Outbox:
     def send(self) -> None:
         """Send what waits, over those connections that are still there."""
         waiting, self.waiting = self.waiting, []
+        self.hurried, self._seen, self._turns = False, 0, 0
         if self.before is not None:
             self.before()
         for transport, data in waiting:
@@ -61,7 +64,7 @@ class Outbox:
     def _end(self) -> None:
         """The turn is over."""
         self._called = False
-        if len(self.waiting) < _MANY or not self._waits():
+        if self.hurried or len(self.waiting) < _MANY or not self._waits():
             self.send()
 
     def _waits(self) -> bool:
@@ -72,7 +75,6 @@ class Outbox:
             self._turns += 1
             self.soon()
             return True
-        self._seen = self._turns = 0
         return False
 
 
@@ -86,13 +88,15 @@ class Outgoing(asyncio.Transport):
         self._transport = transport
         self._outbox = outbox
 
-    def write(self, data: bytes) -> None:  # type: ignore[override]  # narrower: nobody here writes anything else
-        """Send `data` at the end of this turn."""
+    def write(self, data: bytes, waits: bool = True) -> None:  # type: ignore[override]  # narrower: bytes alone
+        """Send `data` at the end of this turn; if it `waits` perhaps at that of one of the next."""
         outbox = self._outbox
         waiting = outbox.waiting
         if not waiting:
             outbox.soon()
         waiting.append((self._transport, data))
+        if not waits:
+            outbox.hurried = True
         if len(waiting) >= _TOGETHER or len(data) > _LARGE:
             outbox.send()
 

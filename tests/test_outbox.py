@@ -141,6 +141,18 @@ async def test_writes_wait_while_turns_bring_more(writes: list[int], sent: list[
     assert sent == [size for size in came if size]
 
 
+async def test_pieces_of_an_answer_wait_for_no_other_turn_and_nobody_with_them_does(lines: Lines) -> None:
+    line, came = await lines.line(), []
+
+    for waits in ([True, True], [False, False], [True, True], [True], []):
+        for each in waits:
+            line.outgoing.write(b"a", each)
+        await turns(1)
+        came.append(len(line.came() or b""))
+
+    assert [0, 4, 0, 0, 3] == came
+
+
 async def test_who_cannot_be_written_to_keeps_nobody_back(lines: Lines) -> None:
     ended, there = await lines.line(), await lines.line()
     ended.transport.write_eof()

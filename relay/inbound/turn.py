@@ -22,6 +22,7 @@ from relay.exchange import Header, Lines, lines
 from relay.inbound import guard
 from relay.inbound.watch import Watch
 from relay.journal import Blotter
+from relay.outbox import Outgoing
 from relay.story import Story
 
 log = logging.getLogger("relay")
@@ -52,7 +53,7 @@ class Turn:
         self,
         relay: call.Relay,
         journal: Blotter,
-        transport: asyncio.Transport,
+        transport: Outgoing,
         *,
         loop: asyncio.AbstractEventLoop,
         watch: Watch,
@@ -241,7 +242,7 @@ class Turn:
         if self._head is not None:
             data, self._head = self._head + data, None
         if not self.disconnected:
-            self._transport.write(data)
+            self._transport.write(data, False)
         return self.full
 
     def chunk(self, framed: bytes, begin: int) -> bool:
@@ -249,7 +250,7 @@ class Turn:
         if not self._chunks or self._head is not None:
             return self.write(framed[begin:-2])
         if not self.disconnected:
-            self._transport.write(framed)
+            self._transport.write(framed, False)
         return self.full
 
     def end(self, piece: bytes = b"") -> None:
