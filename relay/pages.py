@@ -19,6 +19,7 @@ from relay.errors import InternalError, MethodNotAllowed, RelayError, UnknownUrl
 from relay.keys import Key, authenticate
 from relay.routing import Circumstances
 
+_READ = ["GET", "HEAD"]  # load balancers like to look by HEAD
 _MODELS = ("/v1/models", "/models", "/openai/v1/models", "/openai/models")
 
 
@@ -44,11 +45,11 @@ def pages(relay: Callable[[], Relay], alarms: Callable[[], list[str]], started: 
         routing.plan(found.alias, name, Circumstances(frozenset(caller.tags)))  # refuses whom no target serves
         return JSONResponse(_model(name, started))
 
-    app.add_api_route("/healthz", healthz)
-    app.add_api_route("/readyz", readyz)
+    app.add_api_route("/healthz", healthz, methods=_READ)
+    app.add_api_route("/readyz", readyz, methods=_READ)
     for path in _MODELS:
-        app.add_api_route(path, models)
-        app.add_api_route(path + "/{name:path}", model)
+        app.add_api_route(path, models, methods=_READ)
+        app.add_api_route(path + "/{name:path}", model, methods=_READ)
     app.add_exception_handler(RelayError, _answer_fault)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_fault)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay.cli import tables
-from relay.cli.options import BUDGET, DURATION, Read, config_option, json_option
+from relay.cli.options import BUDGET, LIFETIME, Read, config_option, json_option
 from relay.errors import SetupFault
 from relay.keys import Key, mint, tag
 from relay.record import Keep, iso
@@ -56,7 +56,7 @@ def key() -> None:
 @click.option("--rpm", type=_MANY, help="Requests a minute.")
 @click.option("--tpm", type=_MANY, help="Tokens a minute.")
 @click.option("--concurrency", type=_MANY, help="Requests at a time.")
-@click.option("--expires", type=DURATION, metavar="30d", help="How long it lasts.")
+@click.option("--expires", type=LIFETIME, metavar="30d", help="How long it lasts.")
 @click.option("--log", type=click.Choice(["full", "redacted", "none"]), help="What is kept of its bodies.")
 @json_option
 @config_option

@@ -37,6 +37,13 @@ def _duration(text: str) -> float:
         raise ValueError(f"{text!r} is not a duration such as 30m, 12h or 7d") from None
 
 
+def _lifetime(text: str) -> float:
+    seconds = _duration(text)
+    if seconds < 1:
+        raise ValueError(f"{text!r} is over at once; a key lasts for a second at least, such as 12h or 30d")
+    return seconds
+
+
 def _budget(text: str) -> str:
     from relay.config.units import budget  # noqa: PLC0415 - as above
 
@@ -54,6 +61,7 @@ def _status(text: str) -> tuple[int, int]:
 
 
 DURATION = Read("duration", _duration)
+LIFETIME = Read("duration", _lifetime)
 BUDGET = Read("budget", _budget)
 STATUS = Read("status", _status)
 
@@ -72,7 +80,9 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--grep", metavar="TEXT", help="Only those with this text in the record or a body, in any case."),
         click.option("--status", type=STATUS, metavar="5xx|404", help="Only those answered so."),
-        click.option("--model", metavar="MODEL", help="Only those for this model or alias."),
+        click.option(
+            "--model", metavar="MODEL", help="Only those for this alias, model or UPSTREAM/MODEL; * is any text."
+        ),
         click.option("--key", metavar="KEY", help="Only those of the key of this name."),
     ):
         command = option(command)

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol, Self
 from relay.errors import SetupFault
 from relay.keys import Key
 from relay.record import Batch, Record
+from relay.routing import matches
 
 
 class StoreFault(SetupFault):
@@ -18,7 +19,10 @@ class StoreFault(SetupFault):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which requests, newest first. None asks for all; names match whole, a model by its alias as well."""
+    """Which requests, newest first. None asks for all; a key's name matches whole.
+
+    `model` may be a pattern, and stands for the model that served, for `UPSTREAM/MODEL`, and for the alias.
+    """
 
     since: int | None = None  # microseconds since 1970, that moment included
     key: str | None = None
@@ -33,9 +37,14 @@ class Filter:
         first, last = self.status or (record.status, record.status)
         return (
             self.key in (None, record.key)
-            and self.model in (None, record.model, record.alias)
+            and (self.model is None or any(matches(self.model, name) for name in _names(record)))
             and first <= record.status <= last
         )
+
+
+def _names(record: Record) -> tuple[str, ...]:
+    """What its model is called."""
+    return record.alias or "", record.model or "", f"{record.upstream}/{record.model}"
 
 
 class Bodies(NamedTuple):

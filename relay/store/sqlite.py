@@ -16,6 +16,7 @@ import zstandard
 from relay.errors import SetupFault
 from relay.keys import Key
 from relay.record import BODY_KEPT, Batch, Record, is_old, read, written
+from relay.routing import WILDCARD
 from relay.store import Bodies, Filter, Place, StoreFault, spans
 from relay.store.mention import mentions
 from relay.store.page import moments, newest_first, page
@@ -370,7 +371,9 @@ def _filtered(query: str, wanted: Filter) -> str:
 
 def _asked(wanted: Filter) -> dict[str, Any]:
     first, last = wanted.status or (None, None)
-    return {"key": wanted.key, "model": wanted.model, "status_from": first, "status_to": last}
+    like = (wanted.model or "").replace(WILDCARD, "%")  # lets more through, which is looked at once more
+    by_upstream = like.partition("/")[2] if "/" in like else like
+    return {"key": wanted.key, "model": like, "by_upstream": by_upstream, "status_from": first, "status_to": last}
 
 
 def _truncated(request: bytes | None, response: bytes | None) -> str:

@@ -110,3 +110,11 @@ def test_a_tag_that_is_none(world: World) -> None:
 
     assert 2 == done.exit_code
     assert "'not so' is no tag: 1 to 64 letters of ASCII, digits and - _ . :" in done.output
+
+
+@pytest.mark.parametrize("lifetime", ["0s", "0d", "999ms"])
+def test_a_key_that_would_be_over_at_once_is_not_made(world: World, lifetime: str) -> None:
+    done = world.run("key", "create", "a", "--expires", lifetime)
+
+    assert (2, True) == (done.exit_code, f"{lifetime!r} is over at once" in done.output)
+    assert 1 == world.run("key", "show", "a").exit_code
