@@ -74,7 +74,7 @@ def create(
     from relay.cli import access  # noqa: PLC0415 - pydantic comes with it, and --help must be quick
 
     config = access.settings(config_file)
-    if name in {static.name for static in config.keys}:
+    if name in config.key_names:
         raise SetupFault(f"key {name}: the configuration has one of that name; take another")
     now = int(time.time())
     until = None if expires is None else now + int(expires)
@@ -147,7 +147,7 @@ def revoke(name_or_id: str, as_json: bool, config_file: Path | None) -> None:
 
 def _unknown(config: "Config", name: str, otherwise: str) -> str:
     """Why that key is not in the store."""
-    if name in {static.name for static in config.keys}:
+    if name in config.key_names:
         return f"{name}: stands in {config.path}, and not in the store; change it there"
     return f"{name}: {otherwise}"
 

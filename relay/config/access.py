@@ -1,7 +1,7 @@
 """access: the `keys:` of the file. One whose secret is not there is left out with a warning, no fault."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from relay.config.document import Place
 from relay.config.reading import Reading
@@ -13,8 +13,15 @@ from relay.config.values import StaticKey
 SHORTEST = 16  # characters of a key that nobody guesses
 
 
-def read_keys(reading: Reading, data: Sequence[Any]) -> tuple[StaticKey, ...]:
-    """The keys whose secrets are there."""
+class FileKeys(NamedTuple):
+    """`usable` are those whose secrets are there; `names` are of all."""
+
+    usable: tuple[StaticKey, ...]
+    names: frozenset[str]
+
+
+def read_keys(reading: Reading, data: Sequence[Any]) -> FileKeys:
+    """The keys of the file, as far as they can be read."""
     found: list[StaticKey] = []
     names: set[str] = set()
     unenforced: list[str] = []
@@ -32,7 +39,7 @@ def read_keys(reading: Reading, data: Sequence[Any]) -> tuple[StaticKey, ...]:
             found.append(_static(shape, secret))
     if unenforced:
         reading.warnings.append(f"{', '.join(unenforced)}: kept, but not enforced by this version")
-    return tuple(found)
+    return FileKeys(tuple(found), frozenset(names))
 
 
 def _secret(reading: Reading, shape: KeyShape, place: Place, others: Sequence[StaticKey]) -> Secret | None:

@@ -65,6 +65,7 @@ def _read(path: Path | None, environ: Mapping[str, str]) -> tuple[Config, tuple[
     reading = Reading(document, environ)
     root = _root(reading, document.data)
     upstreams = read_upstreams(reading, root.upstreams)
+    keys = read_keys(reading, root.keys or [])
     config = Config(
         path=path,
         server=_section(reading, "server", root.server, ServerShape, Server),
@@ -78,7 +79,8 @@ def _read(path: Path | None, environ: Mapping[str, str]) -> tuple[Config, tuple[
         disabled=upstreams.disabled,
         routes=read_routes(reading, root.models, upstreams.names, root.default_model, upstreams.disabled),
         prices=read_prices(reading, root.prices or {}, upstreams.names),
-        keys=read_keys(reading, root.keys or []),
+        keys=keys.usable,
+        key_names=keys.names,
         warnings=tuple(reading.warnings),
         stamp=marked,
     )

@@ -123,5 +123,6 @@ class Config:
     routes: Routes
     prices: Mapping[str, Rate]
     keys: tuple[StaticKey, ...]
+    key_names: frozenset[str]  # of all keys in the file, also of those whose secrets are not there
     warnings: tuple[str, ...] = ()
     stamp: Stamp | None = field(default=None, compare=False)
