@@ -50,7 +50,7 @@ class Outbox:
     def send(self) -> None:
         """Send what waits, over those connections that are still there."""
         waiting, self.waiting = self.waiting, []
-        self.hurried, self._seen, self._turns = False, 0, 0
+        self.hurried = False
         if self.before is not None:
             self.before()
         for transport, data in waiting:
@@ -64,17 +64,18 @@ class Outbox:
     def _end(self) -> None:
         """The turn is over."""
         self._called = False
-        if self.hurried or len(self.waiting) < _MANY or not self._waits():
+        if len(self.waiting) < _MANY or not self._waits():
             self.send()
 
     def _waits(self) -> bool:
         """Whether to wait for another turn, as this one has brought more; then that is seen to."""
         size = len(self.waiting)
-        if size > self._seen and self._turns < _TURNS - 1:
+        if size > self._seen and self._turns < _TURNS - 1 and not self.hurried:
             self._seen = size
             self._turns += 1
             self.soon()
             return True
+        self._seen = self._turns = 0
         return False
 
 
