@@ -71,8 +71,7 @@ class Reply(Protocol):
         """Call `take` for every piece, the last one (perhaps empty) with last=True; return then, and await nothing.
 
         A client that has the last piece may ask again at once, over the same connection. A piece that came as one
-        whole chunk goes to `chunk` instead, where that is given: it need not be framed anew, and ends two bytes before
-        the end.
+        whole chunk goes to `chunk` instead, where that is given, so that it need not be framed anew; see `unframed`.
 
         Raises UpstreamError when the body ends early, UpstreamTimeout when it stalls. Cancelled, it closes the
         connection at once and without an await.
@@ -113,6 +112,11 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Close every connection; requests that still run are cut."""
+
+
+def unframed(framed: bytes, begin: int) -> bytes:
+    """The piece in a Chunk."""
+    return framed[begin:-2]
 
 
 def lines(headers: Iterable[Header]) -> Lines:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from relay.exchange import Header, Lines, headers
+from relay.exchange import Header, Lines, headers, unframed
 
 
 class KeptSink:
@@ -41,7 +41,7 @@ class KeptSink:
 
     def chunk(self, framed: bytes, begin: int) -> bool:
         self.chunks += 1
-        return self.write(framed[begin:-2])
+        return self.write(unframed(framed, begin))
 
     def end(self, piece: bytes = b"") -> None:
         assert self.status

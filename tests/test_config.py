@@ -591,6 +591,7 @@ def test_every_field_finds_its_place(tmp_path: Path) -> None:
             api_keys: [env:ONE, "${{TWO}}"]
             timeouts: {{connect: 250ms, first_byte: 2d, idle: 1.5s, total: 1w, pace: 1KB}}
             max_connections: 7
+            keep_alive: 40s
             proxy: env:PROXY
             ca: {ca}
             headers: {{X-Team: search, x-key: env:ONE}}
@@ -621,6 +622,7 @@ def test_every_field_finds_its_place(tmp_path: Path) -> None:
             (Secret("key-1"), Secret("key-2")),
             Timeouts(0.25, 172800.0, 1.5, 604800.0, 1024.0),
             7,
+            40.0,
             "http://u:p@proxy:3128",
             ca,
             {"x-team": "search", "x-key": "key-1"},

@@ -21,7 +21,7 @@ from relay.call.account import Account
 from relay.call.refusal import first_error, may_pass
 from relay.call.sink import Sink
 from relay.errors import RelayError, UpstreamError, UpstreamTimeout
-from relay.exchange import ERROR, Header, Lines, Reply, lines
+from relay.exchange import ERROR, Header, Lines, Reply, lines, unframed
 from relay.record import Outcome
 from relay.upstream.door import Opened
 from relay.verdict import wait_of
@@ -173,7 +173,7 @@ class Whole(msgspec.Struct, eq=False):
 
     def chunk(self, framed: bytes, begin: int) -> bool:
         """See relay.exchange.Chunk."""
-        return self.take(framed[begin:-2], False)
+        return self.take(unframed(framed, begin), False)
 
     def _pass(self, piece: bytes, last: bool) -> bool:
         account = self.account
@@ -246,11 +246,11 @@ class Stream:
     def chunk(self, framed: bytes, begin: int) -> bool:
         """See relay.exchange.Chunk: nearly every piece of a stream, and what needs no closer look goes out as it is."""
         if not (self._steady and self._meter.repeats(framed, begin)):
-            return self.take(framed[begin:-2], False)
+            return self.take(unframed(framed, begin), False)
         account = self._account
         account.bytes_out += len(framed) - begin - 2
         if account.keep != "none":
-            account.keeps(framed[begin:-2])
+            account.keeps(unframed(framed, begin))
         return self._sink.chunk(framed, begin)
 
     def _take(self, piece: bytes, last: bool) -> bool:

@@ -187,6 +187,7 @@ class UpstreamShape(Shape):
     api_version: str | None = Field(None, description="write a date such as 2024-10-21")
     timeouts: TimeoutsShape | None = Field(None, description="write a mapping such as {connect: 5s}")
     max_connections: Count = Field(_UNSET, description=_COUNT)
+    keep_alive: Span = Field(_UNSET, gt=0, description=_SPAN)
     proxy: Reference | None = Field(None, description="write http://host:port, or a reference to it such as env:NAME")
     ca: Name | None = Field(None, description="write the path of a PEM file")
     headers: Annotated[dict[str, Reference], AfterValidator(_headers)] = Field(

@@ -88,7 +88,8 @@ def _add(reading: Reading, found: Upstreams, name: str, shape: UpstreamShape) ->
         found.disabled[name] = str(reason)
         reading.warn(place, f"disabled, since {reason}")
         return
-    given = shape.model_dump(include={"kind", "base_url", "max_connections", "engine"}, exclude_unset=True)
+    plain = {"kind", "base_url", "max_connections", "keep_alive", "engine"}
+    given = shape.model_dump(include=plain, exclude_unset=True)
     found.usable[name] = Upstream(
         name,
         api_keys=keys,

@@ -59,7 +59,10 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One upstream that can be used. `base_url` has no slash at its end; header names are in lower case."""
+    """One upstream that can be used. `base_url` has no slash at its end; header names are in lower case.
+
+    `keep_alive` is for how many seconds a connection is kept unused; many servers close theirs after 5.
+    """
 
     name: str
     kind: Kind = "openai"
@@ -67,6 +70,7 @@ class Upstream:
     api_keys: tuple[Secret, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     max_connections: int = 1000
+    keep_alive: float = 3.5
     proxy: str | None = field(default=None, repr=False)  # may hold a password
     ca: Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold keys

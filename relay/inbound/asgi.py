@@ -17,7 +17,7 @@ from relay.call.account import Account
 from relay.call.sink import BODILESS, LOOKS, PING, Sink
 from relay.endpoints import TEXT, Endpoint, match
 from relay.errors import RelayError, RequestTimeout
-from relay.exchange import Header, Lines, headers
+from relay.exchange import Header, Lines, headers, unframed
 from relay.inbound import guard
 from relay.inbound.text import TextSink, question
 
@@ -91,7 +91,7 @@ class AsgiSink:
 
     def chunk(self, framed: bytes, begin: int) -> bool:
         """See Sink."""
-        return self.write(framed[begin:-2])
+        return self.write(unframed(framed, begin))
 
     def end(self, piece: bytes = b"") -> None:
         """See Sink."""

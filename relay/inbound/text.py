@@ -10,7 +10,7 @@ from relay import ask as asking
 from relay import splice, sse
 from relay.call.account import Account
 from relay.call.sink import Sink
-from relay.exchange import Lines, headers, lines
+from relay.exchange import Lines, headers, lines, unframed
 
 _GREETING = b'[{"role":"user","content":"Hello"}]'
 _UNTOLD = frozenset({b"content-type", b"content-length", b"content-encoding"})
@@ -88,7 +88,7 @@ class TextSink:
 
     def chunk(self, framed: bytes, begin: int) -> bool:
         """See Sink."""
-        return self.write(framed[begin:-2])
+        return self.write(unframed(framed, begin))
 
     def end(self, piece: bytes = b"") -> None:
         """See Sink. Plain text has no place for an error: there the connection is broken instead."""

@@ -18,7 +18,7 @@ from relay.ask import Head
 from relay.call.account import Account
 from relay.call.sink import BODILESS, LOOKS, PING
 from relay.errors import RelayError
-from relay.exchange import Header, Lines, lines
+from relay.exchange import Header, Lines, lines, unframed
 from relay.inbound import guard
 from relay.inbound.watch import Watch
 from relay.journal import Blotter
@@ -248,7 +248,7 @@ class Turn:
     def chunk(self, framed: bytes, begin: int) -> bool:
         """See Sink: it goes out as it came."""
         if not self._chunks or self._head is not None:
-            return self.write(framed[begin:-2])
+            return self.write(unframed(framed, begin))
         if not self.disconnected:
             self._transport.write(framed, False)
         return self.full

@@ -28,7 +28,8 @@ def _engine(spec: config.Upstream, line: Line) -> Engine:
         from relay.upstream.over_httpx import HttpxEngine  # noqa: PLC0415
 
         return HttpxEngine.of(spec, line)
-    return Wire(Origin(spec.name, spec.base_url, spec.proxy, spec.ca), spec.timeouts, spec.max_connections, line)
+    origin = Origin(spec.name, spec.base_url, spec.proxy, spec.ca)
+    return Wire(origin, spec.timeouts, spec.max_connections, line, spec.keep_alive)
 
 
 def _credential(spec: config.Upstream, key: Secret | None) -> Credential:

@@ -23,7 +23,7 @@ from relay.upstream.progress import Progress, wall
 from relay.wire import Origin
 from relay.wire.origin import trust
 from relay.wire.patience import Deadline
-from relay.wire.pool import AGE_MAX, IDLE_MAX
+from relay.wire.pool import AGE_MAX
 
 _SWITCHING = 101
 _PROXY_REFUSES = 407
@@ -72,7 +72,7 @@ class HttpxEngine:
             trust_env=False,
             http2=find_spec("h2") is not None,
             # The engine counts for itself: httpcore loses a place when who waits for one is cancelled.
-            limits=httpx.Limits(keepalive_expiry=IDLE_MAX),
+            limits=httpx.Limits(keepalive_expiry=spec.keep_alive),
         )
         client = httpx.AsyncClient(transport=transport, trust_env=False)
         return cls(spec.name, spec.base_url, spec.timeouts, client, line, max_connections=spec.max_connections)

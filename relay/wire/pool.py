@@ -20,7 +20,6 @@ from relay.wire.connection import Connection
 from relay.wire.origin import Addresses, Origin, connect, trust, unreached
 from relay.wire.patience import Deadline
 
-IDLE_MAX = 3.5  # seconds a connection is kept unused, or one sweep more: below what servers allow (5 s is common)
 AGE_MAX = 60.0  # seconds a connection is used: a changed address of the upstream is found within that time
 _NEARLY = 0.9  # of the first byte's limit: OpenAI's clients wait ten minutes, which is that limit, less what it takes
 _SWEEPS_PER_TIMEOUT = 20  # a request is seen by the first, and found late by the last: two of them are a tenth
@@ -30,11 +29,15 @@ _SWEEP_MIN, _SWEEP_MAX = 0.02, 0.5  # seconds between two sweeps
 class Wire:
     """The engine (relay.exchange.Engine) that speaks HTTP/1.1 to `origin`."""
 
-    def __init__(self, origin: Origin, timeouts: Timeouts, max_connections: int, line: Line) -> None:
-        """`line` is who waits for a connection. Raises SetupFault when the origin's CA file cannot be used."""
+    def __init__(self, origin: Origin, timeouts: Timeouts, max_connections: int, line: Line, keep_alive: float) -> None:
+        """`line` is who waits for a connection. One is kept unused for `keep_alive` seconds, or one sweep more.
+
+        Raises SetupFault when the origin's CA file cannot be used.
+        """
         self._origin = origin
         self._timeouts = timeouts
         self._max = max_connections
+        self._keep_alive = keep_alive
         self._context: ssl.SSLContext | None = trust(origin)
         self._addresses = Addresses(origin)
         self._path = origin.path
@@ -278,7 +281,7 @@ class Wire:
                 connection.spend()
             if connection.busy:
                 connection.expire(now, self._timeouts)
-            elif (old or now - connection.seen(looked) >= IDLE_MAX) and connection in self._idle:
+            elif (old or now - connection.seen(looked) >= self._keep_alive) and connection in self._idle:
                 connection.close()
 
 

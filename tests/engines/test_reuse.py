@@ -180,23 +180,39 @@ async def test_a_connection_that_was_closed_while_idle_is_not_used(build: Build)
 
 @pytest.mark.parametrize("kind", ["wire"])
 @pytest.mark.parametrize(
-    ("looks", "connections"),
+    ("fields", "looks", "connections"),
     [
-        ([0.5, 3.4], 1),
-        ([0.5, 3.5], 2),  # idle since the look before the first that found it so
-        ([8.0], 2),  # nobody looked while the process stood still
+        ({}, [0.5, 3.4], 1),
+        ({}, [0.5, 3.5], 2),  # idle since the look before the first that found it so
+        ({}, [8.0], 2),  # nobody looked while the process stood still
+        ({"keep_alive": 20.0}, [0.5, 19.9], 1),
+        ({"keep_alive": 20.0}, [0.5, 20.0], 2),
     ],
 )
-async def test_an_idle_connection_is_not_kept_for_long(build: Build, looks: list[float], connections: int) -> None:
+async def test_an_idle_connection_is_not_kept_for_long(
+    build: Build, fields: dict[str, float], looks: list[float], connections: int
+) -> None:
     now = monotonic()
     async with peer(playing(*[whole(b"ok")] * 3)) as server:
-        engine = build(server.url)
+        engine = build(server.url, **fields)
         assert isinstance(engine, Wire)
         assert (200, b"ok") == await fetched(engine)
         engine.sweep(now + 0.5)
         assert (200, b"ok") == await fetched(engine)  # which begins its time anew
         for look in looks:
             engine.sweep(now + 0.5 + look)
+        assert (200, b"ok") == await fetched(engine)
+        assert connections == len(server.talks)
+
+
+@pytest.mark.parametrize(("keep_alive", "connections"), [(0.2, 2), (20.0, 1)])
+async def test_how_long_an_idle_connection_is_kept_is_written(
+    build: Build, keep_alive: float, connections: int
+) -> None:
+    async with peer(playing(*[whole(b"ok")] * 2)) as server:
+        engine = build(server.url, keep_alive=keep_alive)
+        assert (200, b"ok") == await fetched(engine)
+        await asyncio.sleep(1.5)
         assert (200, b"ok") == await fetched(engine)
         assert connections == len(server.talks)
 
