@@ -66,7 +66,7 @@ class Head(msgspec.Struct, frozen=True):
     requests: dict[object, Request] = {}
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, frozen=True, gc=False):  # gc: values alone are in no circle
     """A request that is wholly read: the body's bytes as they came (decoded), and the few fields that are looked at."""
 
     body: bytes

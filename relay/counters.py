@@ -47,7 +47,7 @@ class Counters(Protocol):
         """
 
 
-class Free(msgspec.Struct, eq=False):
+class Free(msgspec.Struct, eq=False, gc=False):  # gc: values alone are in no circle
     """Holds nothing."""
 
     read: tuple[Reading, ...] = ()

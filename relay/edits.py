@@ -20,7 +20,7 @@ _MODEL = ("model",)
 _Options = dict[str, msgspec.Raw]
 
 
-class Edited(msgspec.Struct, frozen=True):
+class Edited(msgspec.Struct, frozen=True, gc=False):  # gc: values alone are in no circle
     """`body` as the upstream gets it; `names` of what was changed; `asks_usage`: usage is asked for on our behalf.
 
     `patch` is the changes as a JSON Patch (RFC 6902), where there are more than the model's name.

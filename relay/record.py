@@ -20,7 +20,7 @@ Keep = Literal["full", "redacted", "none"]
 UNTOLD = msgspec.Raw()  # JSON that is left out; known by being this very object
 
 
-class Try(msgspec.Struct, frozen=True, omit_defaults=True):
+class Try(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):  # gc: values alone are in no circle
     """One call of one upstream, as it went. Times in milliseconds; None where that point was not reached."""
 
     upstream: str
@@ -34,7 +34,7 @@ class Try(msgspec.Struct, frozen=True, omit_defaults=True):
     total_ms: float | None = None  # of a try that was given up after its first byte; the last one's end is the record's
 
 
-class Why(msgspec.Struct, frozen=True, omit_defaults=True):
+class Why(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What was decided about a call where that was more than its one target and the model's name in its body.
 
     `plan` is the candidates and the dropped ones, `patch` the edits of the body as a JSON Patch (RFC 6902). `call`: the
@@ -49,7 +49,7 @@ class Why(msgspec.Struct, frozen=True, omit_defaults=True):
     call: str | None = None
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Times: `started_at` in microseconds since 1970 UTC, durations as named; money in integer nano-dollars.
 
     None means unknown, never zero. The order of the fields is that of the array that is written down: new ones come

@@ -17,7 +17,7 @@ _NAME = b'"usage"'
 _OBJECT = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+(\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\})")
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):  # gc: values alone are in no circle
     """Tokens. `cached` is part of `input`, `reasoning` part of `output`."""
 
     input: int | None = None
@@ -26,12 +26,12 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning: int | None = None
 
 
-class _Details(msgspec.Struct):
+class _Details(msgspec.Struct, gc=False):
     cached_tokens: Count | None = None
     reasoning_tokens: Count | None = None
 
 
-class _Said(msgspec.Struct):
+class _Said(msgspec.Struct, gc=False):
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
     input_tokens: Count | None = None
@@ -52,11 +52,11 @@ class _Said(msgspec.Struct):
         return Usage(before, after, given.cached_tokens if given else None, made.reasoning_tokens if made else None)
 
 
-class _Inner(msgspec.Struct):
+class _Inner(msgspec.Struct, gc=False):
     usage: _Said | None = None
 
 
-class _Whole(msgspec.Struct):
+class _Whole(msgspec.Struct, gc=False):
     usage: _Said | None = None
     response: _Inner | None = None  # the responses API wraps it in its last event
 
@@ -64,11 +64,11 @@ class _Whole(msgspec.Struct):
 _NULL = msgspec.Raw(b"null")
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     finish_reason: msgspec.Raw = _NULL
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: msgspec.Raw = _NULL
     error: msgspec.Raw = _NULL
