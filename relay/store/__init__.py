@@ -42,9 +42,10 @@ class Filter:
         )
 
 
-def _names(record: Record) -> tuple[str, ...]:
-    """What its model is called."""
-    return record.alias or "", record.model or "", f"{record.upstream}/{record.model}"
+def _names(record: Record) -> list[str]:
+    """What its model is called; nothing where none was asked for, or served."""
+    served = f"{record.upstream}/{record.model}" if record.upstream and record.model else None
+    return [name for name in (record.alias, record.model, served) if name]
 
 
 class Bodies(NamedTuple):

@@ -103,7 +103,7 @@ def test_what_utf8_cannot_hold_is_replaced_and_large_numbers_are_kept(store: Sto
 
 
 FILTERS: dict[str, tuple[dict[str, object], list[str]]] = {
-    "all, newest first": ({}, ["d", "c", "b", "a"]),
+    "all, newest first": ({}, ["d", "c", "b", "a", "e"]),
     "since": ({"since": NOON + 2}, ["d", "c"]),
     "key": ({"key": "other"}, ["b"]),
     "model": ({"model": "gpt-4o"}, ["c"]),
@@ -113,6 +113,7 @@ FILTERS: dict[str, tuple[dict[str, object], list[str]]] = {
     "pattern": ({"model": "gpt-*4o"}, ["c"]),
     "pattern with an upstream": ({"model": "openai/*o"}, ["c"]),
     "pattern of aliases": ({"model": "s*t"}, ["c"]),
+    "pattern of all models": ({"model": "*"}, ["d", "c", "b", "a"]),
     "what is no pattern": ({"model": "gpt_4o"}, []),
     "what is no pattern either": ({"model": "GPT-4O"}, []),
     "status": ({"status": (500, 599)}, ["d"]),
@@ -137,6 +138,7 @@ def test_filters(store: Store, case: str) -> None:
             Entry(record("a"), body, b"the answer"),
             Entry(record("c", started_at=NOON + 2, alias="smart", model="gpt-4o")),
             Entry(record("b", started_at=NOON + 1, key="other")),
+            Entry(record("e", started_at=NOON - 1, alias=None, upstream=None, model=None, status=401)),
         )
     )
     wanted, expected = FILTERS[case]
