@@ -364,16 +364,16 @@ def _key(row: dict[str, Any]) -> Key:
 
 def _filtered(query: str, wanted: Filter) -> str:
     """The query with only those filters that are asked for."""
-    filters = {"of_key": wanted.key, "of_model": wanted.model, "of_status": wanted.status}
+    named = None if wanted.model is None or WILDCARD in wanted.model else wanted.model  # a pattern is on no list
+    filters = {"of_key": wanted.key, "of_model": named, "of_status": wanted.status}
     asked = " ".join(_QUERY[name] for name, value in filters.items() if value is not None)
     return _QUERY[query].replace("/* filters */", _QUERY["some"].replace("/* asked */", asked) if asked else "TRUE")
 
 
 def _asked(wanted: Filter) -> dict[str, Any]:
     first, last = wanted.status or (None, None)
-    like = (wanted.model or "").replace(WILDCARD, "%")  # lets more through, which is looked at once more
-    by_upstream = like.partition("/")[2] if "/" in like else like
-    return {"key": wanted.key, "model": like, "by_upstream": by_upstream, "status_from": first, "status_to": last}
+    served = (wanted.model or "").partition("/")[2]  # by any upstream: which one is looked at in the record
+    return {"key": wanted.key, "model": wanted.model, "served": served, "status_from": first, "status_to": last}
 
 
 def _truncated(request: bytes | None, response: bytes | None) -> str:

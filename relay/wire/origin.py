@@ -174,8 +174,8 @@ async def _dialled(loop: asyncio.AbstractEventLoop, addresses: Addresses) -> "tu
     won can lose it. One address has nobody to race, and the loop itself dials it without one of its few threads.
     """
     places = await addresses.found()
-    if len(places) == 1:
-        host, port = places[0][4][:2]
+    host, port, *scope = places[0][4]
+    if len(places) == 1 and not any(scope):  # as in fe80::1%eth0, which a host and a port do not tell
         return await loop.create_connection(lambda: _ConnectAnswer(loop), host, port)
     dialling = loop.create_task(_raced(loop, places))
     try:

@@ -112,6 +112,8 @@ FILTERS: dict[str, tuple[dict[str, object], list[str]]] = {
     "model of another upstream": ({"model": "azure/gpt-4o"}, []),
     "pattern": ({"model": "gpt-*4o"}, ["c"]),
     "pattern with an upstream": ({"model": "openai/*o"}, ["c"]),
+    "pattern over the slash": ({"model": "open*4o"}, ["c"]),
+    "pattern of all that an upstream served": ({"model": "openai*"}, ["d", "c", "b", "a"]),
     "pattern of aliases": ({"model": "s*t"}, ["c"]),
     "pattern of all models": ({"model": "*"}, ["d", "c", "b", "a"]),
     "what is no pattern": ({"model": "gpt_4o"}, []),

@@ -61,7 +61,7 @@ EXISTS (SELECT 1 FROM facets WHERE page = first /* asked */)
 AND key = :key
 
 -- of_model: A filter.
-AND (model LIKE :model OR alias LIKE :model OR model LIKE :by_upstream)
+AND (:model IN (model, alias) OR model = :served)
 
 -- of_status: A filter.
 AND status BETWEEN :status_from AND :status_to
