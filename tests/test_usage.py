@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from relay import sse
 from relay.usage import Meter, Usage, of_body, of_tail
+from tests.upstream import piece
 
 CHAT = {
     "prompt_tokens": 9,
@@ -294,8 +295,8 @@ def test_a_meter_that_has_seen_plain_events_is_not_fooled_by_others_like_them(wo
 
 def repeats(meter: Meter, whole: bytes) -> bool:
     """Whether the meter says so of these events as a chunk."""
-    size = b"%x\r\n" % len(whole)
-    return meter.repeats(b"%b%b\r\n" % (size, whole), len(size))
+    framed = piece(whole)
+    return meter.repeats(framed, len(framed) - len(whole) - 2)
 
 
 def test_other_words_in_the_same_event_repeat_it() -> None:

@@ -23,6 +23,7 @@ from relay.routing import Alias, Plan, Target
 from relay.upstream.door import Opened
 from tests.requests import CHAT, EMBEDDINGS, RESPONSES, account, ask, begun, priced
 from tests.sink import KeptSink
+from tests.upstream import piece as framed_as
 
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 JSON = (b"content-type", b"application/json")
@@ -88,8 +89,8 @@ class World:
         """All pieces, each in a chunk of its own or not; then the end, or the fault that comes in its place."""
         for piece in pieces[:-1] if fault is None else pieces:
             if framed:
-                size = b"%x\r\n" % len(piece)
-                self.delivery.chunk(b"%b%b\r\n" % (size, piece), len(size))
+                chunked = framed_as(piece)
+                self.delivery.chunk(chunked, len(chunked) - len(piece) - 2)
             else:
                 self.delivery.take(piece, False)
         if fault is None:

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterable, Callable
 
-from relay.exchange import Engine, Header, Reply, Request
+from relay.exchange import Engine, Header, Reply, Request, unframed
+from tests.upstream import piece
 
 Asked = tuple[Request, bytes | AsyncIterable[bytes]]  # what `open` takes
 HEADERS: tuple[Header, ...] = ((b"authorization", b"Bearer k"), (b"accept-encoding", b"identity"))
@@ -33,10 +34,9 @@ class Taker:
         return self.hold
 
     def chunk(self, framed: bytes, begin: int) -> bool:
-        piece = framed[begin:-2]
-        assert framed == b"%x\r\n%b\r\n" % (len(piece), piece)
+        assert framed == piece(unframed(framed, begin))
         self.framed += 1
-        return self.take(piece, False)
+        return self.take(unframed(framed, begin), False)
 
     async def drained(self) -> None:
         self.held.set()
