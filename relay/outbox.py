@@ -2,8 +2,9 @@
 
 A write to a socket often wakes the process at its other end, which costs more than the write itself. Of many that
 follow close on each other, most find that process awake already. So under load a turn's writes also wait for those of
-the next ones, if these come at once; one that is alone does not, nor does an answer that comes in pieces: the next turn
-seldom brings more of those, and to look for them costs more than what they would save.
+the next ones, if these come at once; one that is alone does not. Nor does a piece of an answer: the next turn seldom
+brings more of those. Where nothing is before it in the outbox it goes right to its transport; uvloop's hold what they
+are given until all that was there to be read has been read, so that pieces still go out together.
 """
 
 import asyncio
@@ -28,21 +29,20 @@ class Outbox:
     `before` is called before anything is sent.
     """
 
-    __slots__ = ("_call_soon", "_called", "_seen", "_turns", "before", "hurried", "waiting")
+    __slots__ = ("_call_soon", "_seen", "_turns", "before", "called", "waiting")
 
     def __init__(self, before: Callable[[], None] | None = None) -> None:
         self.before = before
         self.waiting: list[tuple[asyncio.Transport, bytes]] = []
         self._call_soon: Callable[[Callable[[], None]], object] | None = None  # the loop's
-        self._called = False  # to the end of this turn
-        self.hurried = False  # what waits goes out at the end of this turn
+        self.called = False  # to the end of this turn: something is to be sent, or to be done before that
         self._turns = 0  # that have ended since something waits,
         self._seen = 0  # and how many waited at the end of the last of them
 
     def soon(self) -> None:
         """Send at the end of this turn."""
-        if not self._called:
-            self._called = True
+        if not self.called:
+            self.called = True
             if self._call_soon is None:  # kept, since to ask for the loop is to ask the system who we are
                 self._call_soon = asyncio.get_running_loop().call_soon
             self._call_soon(self._end)
@@ -50,7 +50,6 @@ class Outbox:
     def send(self) -> None:
         """Send what waits, over those connections that are still there."""
         waiting, self.waiting = self.waiting, []
-        self.hurried = False
         if self.before is not None:
             self.before()
         for transport, data in waiting:
@@ -63,14 +62,14 @@ class Outbox:
 
     def _end(self) -> None:
         """The turn is over."""
-        self._called = False
+        self.called = False
         if len(self.waiting) < _MANY or not self._waits():
             self.send()
 
     def _waits(self) -> bool:
         """Whether to wait for another turn, as this one has brought more; then that is seen to."""
         size = len(self.waiting)
-        if size > self._seen and self._turns < _TURNS - 1 and not self.hurried:
+        if size > self._seen and self._turns < _TURNS - 1:
             self._seen = size
             self._turns += 1
             self.soon()
@@ -89,17 +88,25 @@ class Outgoing(asyncio.Transport):
         self._transport = transport
         self._outbox = outbox
 
-    def write(self, data: bytes, waits: bool = True) -> None:  # type: ignore[override]  # narrower: bytes alone
-        """Send `data` at the end of this turn; if it `waits` perhaps at that of one of the next."""
+    def write(self, data: bytes) -> None:  # type: ignore[override]  # narrower: bytes alone
+        """Send `data` at the end of this turn, or of one of the next."""
         outbox = self._outbox
         waiting = outbox.waiting
         if not waiting:
             outbox.soon()
         waiting.append((self._transport, data))
-        if not waits:
-            outbox.hurried = True
         if len(waiting) >= _TOGETHER or len(data) > _LARGE:
             outbox.send()
+
+    def piece(self, data: bytes) -> None:
+        """Send `data`, of an answer of which more is to come: with what waits in the outbox, else at once."""
+        if self._outbox.called:
+            self.write(data)
+            return
+        try:
+            self._transport.write(data)
+        except RuntimeError:
+            self.write(data)  # the outbox knows what to make of it
 
     # --- what comes after all that waits
 

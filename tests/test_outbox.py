@@ -141,16 +141,46 @@ async def test_writes_wait_while_turns_bring_more(writes: list[int], sent: list[
     assert sent == [size for size in came if size]
 
 
-async def test_pieces_of_an_answer_wait_for_no_other_turn_and_nobody_with_them_does(lines: Lines) -> None:
-    line, came = await lines.line(), []
+async def test_a_piece_goes_right_to_its_transport(lines: Lines) -> None:
+    line = await lines.line()
 
-    for waits in ([True, True], [False, False], [True, True], [True], []):
-        for each in waits:
-            line.outgoing.write(b"a", each)
-        await turns(1)
-        came.append(len(line.came() or b""))
+    line.outgoing.piece(b"a")
 
-    assert [0, 4, 0, 0, 3] == came
+    assert (b"a", False) == (line.came(), lines.outbox.called)
+
+
+async def test_a_piece_comes_after_what_waits(lines: Lines) -> None:
+    line, other = await lines.line(), await lines.line()
+
+    line.outgoing.write(b"a")
+    other.outgoing.piece(b"b")
+    line.outgoing.piece(b"c")
+    assert (None, None) == (line.came(), other.came())
+    await turns()
+
+    assert (b"ac", b"b") == (line.came(), other.came())
+
+
+async def test_a_piece_comes_after_what_is_done_before_anything_is_sent(lines: Lines) -> None:
+    line, seen = await lines.line(), []
+    lines.outbox.before = lambda: seen.append(line.came())
+
+    lines.outbox.soon()
+    line.outgoing.piece(b"a")
+    await turns()
+
+    assert ([None], b"a") == (seen, line.came())
+
+
+async def test_a_piece_for_who_cannot_be_written_to_harms_nobody(lines: Lines) -> None:
+    ended, there = await lines.line(), await lines.line()
+    ended.transport.write_eof()
+
+    ended.outgoing.piece(b"a")
+    there.outgoing.piece(b"b")
+    await turns()
+
+    assert (b"", b"b", True) == (ended.came(), there.came(), ended.outgoing.is_closing())
 
 
 async def test_who_cannot_be_written_to_keeps_nobody_back(lines: Lines) -> None:

@@ -242,7 +242,7 @@ class Turn:
         if self._head is not None:
             data, self._head = self._head + data, None
         if not self.disconnected:
-            self._transport.write(data, False)
+            self._transport.piece(data)
         return self.full
 
     def chunk(self, framed: bytes, begin: int) -> bool:
@@ -250,7 +250,7 @@ class Turn:
         if not self._chunks or self._head is not None:
             return self.write(unframed(framed, begin))
         if not self.disconnected:
-            self._transport.write(framed, False)
+            self._transport.piece(framed)
         return self.full
 
     def end(self, piece: bytes = b"") -> None:
