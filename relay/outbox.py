@@ -81,12 +81,13 @@ class Outbox:
 class Outgoing(asyncio.Transport):
     """A transport whose writes wait for the end of the turn; whatever else is asked of it comes after them, as ever."""
 
-    __slots__ = ("_outbox", "_transport")
+    __slots__ = ("_outbox", "_transport", "full")
 
     def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
         super().__init__()
         self._transport = transport
         self._outbox = outbox
+        self.full = False  # who reads is slow, and what is written waits for it: as the protocol is told
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # narrower: bytes alone
         """Send `data` at the end of this turn, or of one of the next."""
@@ -98,15 +99,19 @@ class Outgoing(asyncio.Transport):
         if len(waiting) >= _TOGETHER or len(data) > _LARGE:
             outbox.send()
 
-    def piece(self, data: bytes) -> None:
-        """Send `data`, of an answer of which more is to come: with what waits in the outbox, else at once."""
+    def piece(self, data: bytes) -> bool:
+        """Send `data`, of an answer of which more is to come: with what waits in the outbox, else at once.
+
+        Returns whether it is full, so that no more should come before there is room.
+        """
         if self._outbox.called:
             self.write(data)
-            return
+            return self.full
         try:
             self._transport.write(data)
         except RuntimeError:
             self.write(data)  # the outbox knows what to make of it
+        return self.full
 
     # --- what comes after all that waits
 

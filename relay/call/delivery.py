@@ -19,7 +19,7 @@ import msgspec
 from relay import edits, sse, usage
 from relay.call.account import Account
 from relay.call.refusal import first_error, may_pass
-from relay.call.sink import Sink
+from relay.call.sink import Passes, Sink
 from relay.errors import RelayError, UpstreamError, UpstreamTimeout
 from relay.exchange import ERROR, Header, Lines, Reply, lines, unframed
 from relay.record import Outcome
@@ -213,7 +213,7 @@ class Stream:
     """See the head of this module."""
 
     __slots__ = (
-        "_account", "_alias", "_early", "_hides_usage", "_meter", "_reply", "_sink", "_splitter", "_steady", "_told",
+        "_account", "_alias", "_early", "_hides_usage", "_meter", "_passes", "_reply", "_sink", "_splitter", "_told",
         "begun", "fault",
     )  # fmt: skip
 
@@ -233,25 +233,27 @@ class Stream:
         self._splitter = sse.EventSplitter()
         self._meter = usage.Meter()
         self.begun = False
-        self._steady = False  # whole events pass as they come, and none is kept back
+        self._passes: Passes | None = None  # how whole chunks go on as they come, while none has to be kept back
         self._early = b""  # what came before the first event that says something
         self.fault: RelayError | None = None
 
     def take(self, piece: bytes, last: bool) -> bool:
         """Pass on the whole events that `piece` completes, and at the end what the end asks for."""
         held = self._take(piece, last)
-        self._steady = self.begun and self._alias is None and self._splitter.is_empty
+        steady = self.begun and self._alias is None and self._splitter.is_empty
+        self._passes = self._sink.passes() if steady else None
         return held
 
     def chunk(self, framed: bytes, begin: int) -> bool:
         """See relay.exchange.Chunk: nearly every piece of a stream, and what needs no closer look goes out as it is."""
-        if not (self._steady and self._meter.repeats(framed, begin)):
+        passes = self._passes
+        if passes is None or not self._meter.repeats(framed, begin):
             return self.take(unframed(framed, begin), False)
         account = self._account
         account.bytes_out += len(framed) - begin - 2
         if account.keep != "none":
             account.keeps(unframed(framed, begin))
-        return self._sink.chunk(framed, begin)
+        return passes(framed)
 
     def _take(self, piece: bytes, last: bool) -> bool:
         """Any piece, looked at closely unless a few searches find nothing in it."""

@@ -1,5 +1,6 @@
 """Sink: where an answer is written to, whatever server is behind it. The story writes, a face of inbound sends."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from relay.exchange import Lines
@@ -7,6 +8,7 @@ from relay.exchange import Lines
 BODILESS = frozenset({204, 304})  # answers in which no framing may stand (RFC 9110, 8.6)
 # A comment of an event stream, without the blank line that some clients would take for an event's end.
 PING = b": ping\n"
+Passes = Callable[[bytes], bool]
 LOOKS = 2  # a period's: silence is noticed when as many looks have seen nothing new
 
 
@@ -29,8 +31,8 @@ class Sink(Protocol):
     def write(self, piece: bytes) -> bool:
         """Send a piece of the body. True when the client is slow: then wait for `drained` before writing more."""
 
-    def chunk(self, framed: bytes, begin: int) -> bool:
-        """Send a piece that is framed already, see relay.exchange.Chunk; as `write` does."""
+    def passes(self) -> Passes | None:
+        """What sends a whole chunk as it came, and answers as `write` does; None where it has to be framed anew."""
 
     def end(self, piece: bytes = b"") -> None:
         """Send the last piece and end the answer, in one."""

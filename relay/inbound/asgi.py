@@ -17,7 +17,7 @@ from relay.call.account import Account
 from relay.call.sink import BODILESS, LOOKS, PING, Sink
 from relay.endpoints import TEXT, Endpoint, match
 from relay.errors import RelayError, RequestTimeout
-from relay.exchange import Header, Lines, headers, unframed
+from relay.exchange import Header, Lines, headers
 from relay.inbound import guard
 from relay.inbound.text import TextSink, question
 
@@ -89,9 +89,8 @@ class AsgiSink:
         self._messages.append({"type": "http.response.body", "body": piece, "more_body": True})
         return True
 
-    def chunk(self, framed: bytes, begin: int) -> bool:
-        """See Sink."""
-        return self.write(unframed(framed, begin))
+    def passes(self) -> None:
+        """See Sink: the framing is the server's."""
 
     def end(self, piece: bytes = b"") -> None:
         """See Sink."""

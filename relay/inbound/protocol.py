@@ -90,11 +90,11 @@ class RelayProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        self._turn.full = True
+        self.transport.full = True
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        self._turn.full = False
+        self.transport.full = False
         super().resume_writing()
 
     def eof_received(self) -> None:

@@ -10,7 +10,7 @@ from relay import ask as asking
 from relay import splice, sse
 from relay.call.account import Account
 from relay.call.sink import Sink
-from relay.exchange import Lines, headers, lines, unframed
+from relay.exchange import Lines, headers, lines
 
 _GREETING = b'[{"role":"user","content":"Hello"}]'
 _UNTOLD = frozenset({b"content-type", b"content-length", b"content-encoding"})
@@ -86,9 +86,8 @@ class TextSink:
         text = piece if self._passes else self._text(piece)
         return self._outward.write(text) if text else False
 
-    def chunk(self, framed: bytes, begin: int) -> bool:
-        """See Sink."""
-        return self.write(unframed(framed, begin))
+    def passes(self) -> None:
+        """See Sink: a piece goes out as other text."""
 
     def end(self, piece: bytes = b"") -> None:
         """See Sink. Plain text has no place for an error: there the connection is broken instead."""

@@ -16,9 +16,9 @@ from uvicorn.server import ServerState
 from relay import call
 from relay.ask import Head
 from relay.call.account import Account
-from relay.call.sink import BODILESS, LOOKS, PING
+from relay.call.sink import BODILESS, LOOKS, PING, Passes
 from relay.errors import RelayError
-from relay.exchange import Header, Lines, lines, unframed
+from relay.exchange import Header, Lines, lines
 from relay.inbound import guard
 from relay.inbound.watch import Watch
 from relay.journal import Blotter
@@ -45,7 +45,7 @@ class Turn:
 
     __slots__ = (
         "_account", "_body", "_chunks", "_defaults", "_flow", "_head", "_journal", "_loop", "_on_response", "_pause",
-        "_quiet", "_relay", "_said", "_seen", "_state", "_story", "_transport", "_watch", "disconnected", "full",
+        "_quiet", "_relay", "_said", "_seen", "_state", "_story", "_transport", "_watch", "disconnected",
         "head", "keep_alive", "response_complete", "size",
     )  # fmt: skip
 
@@ -78,7 +78,6 @@ class Turn:
         self._seen = self._quiet = 0  # what had been sent at the last look, and how many saw nothing new
         self.disconnected = False
         self.response_complete = True
-        self.full = False  # the client is slow: what is written waits for it
 
     def begin(self, head: Head, chunks: bool, keep_alive: bool) -> None:
         """A request with this head has arrived. `chunks`: an answer of unknown length may go out in chunks."""
@@ -231,7 +230,7 @@ class Turn:
             return False
         seen, self._seen = self._seen, self._account.bytes_out
         self._quiet = self._quiet + 1 if seen == self._seen else 0
-        if self._quiet >= LOOKS and not self.full:
+        if self._quiet >= LOOKS and not self._transport.full:
             self.write(PING)
             self._quiet = 0
         return True
@@ -243,15 +242,11 @@ class Turn:
             data, self._head = self._head + data, None
         if not self.disconnected:
             self._transport.piece(data)
-        return self.full
+        return self._transport.full
 
-    def chunk(self, framed: bytes, begin: int) -> bool:
-        """See Sink: it goes out as it came."""
-        if not self._chunks or self._head is not None:
-            return self.write(unframed(framed, begin))
-        if not self.disconnected:
-            self._transport.piece(framed)
-        return self.full
+    def passes(self) -> Passes | None:
+        """See Sink."""
+        return self._transport.piece if self._chunks and self._head is None else None
 
     def end(self, piece: bytes = b"") -> None:
         """See Sink."""
