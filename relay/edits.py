@@ -36,7 +36,8 @@ def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, may_ask_usa
     """The body for `target`. Raises BadRequest when `stream_options` is not an object."""
     body, fields = ask.body, ask.fields
     if alias.is_plain and "stream" not in fields and "model" in fields:
-        return _named(body, fields, target.written)  # nearly all that do not stream
+        named = splice.replaced(body, fields, "model", target.written)  # nearly all that do not stream
+        return Edited(body, (), False) if named == body else Edited(named, _MODEL, False)
     changes: dict[str, bytes] = {}
     if bytes(fields.get("model", b"")) != target.written or not splice.is_plain(body, fields, "model"):
         changes["model"] = target.written
@@ -57,12 +58,6 @@ def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, may_ask_usa
         return Edited(body, (), False)
     patch = _patch(fields, changes) if len(changes) > 1 or "model" not in changes else b""
     return Edited(splice.patch(body, fields, changes), tuple(changes), asks_usage, patch)
-
-
-def _named(body: bytes, fields: splice.Fields, model: bytes) -> Edited:
-    """The body where only the model's name may have to change."""
-    named = splice.replaced(body, fields, "model", model)
-    return Edited(body, (), False) if named == body else Edited(named, _MODEL, False)
 
 
 def _patch(fields: splice.Fields, changes: Mapping[str, bytes]) -> bytes:
