@@ -10,18 +10,10 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)(?=\r\n)", re.IGNORECASE)
-_DIGITS_MAX = 12  # of a body's length, at most
+_DIGITS = 12  # of a body's length, at most
 _END = b"\r\n\r\n"
 _VAIN = 3  # heads learnt for nothing, one after the other, before this connection's are no longer looked at
 _NEVER = b"\0"  # no message begins with it
-_SHORT = range(4096)  # lengths that are written beforehand, since to do it costs as much as to compare a head
-_DIGITS = tuple(b"%d" % length for length in _SHORT)
-_FRAMINGS = tuple(b"content-length: %d\r\n\r\n" % length for length in _SHORT)
-
-
-def framing(length: int) -> bytes:
-    """The end of a head behind which a body of that many bytes comes."""
-    return _FRAMINGS[length] if length < len(_FRAMINGS) else b"content-length: %d\r\n\r\n" % length
 
 
 class Repeat(Generic[T]):
@@ -40,8 +32,7 @@ class Repeat(Generic[T]):
         """The body, if `data` is one whole message with the head that is known and nothing more; else None."""
         begin = self._begin
         length = len(data) - begin
-        digits = _DIGITS[length] if 0 <= length < len(_DIGITS) else b"%d" % length
-        if length < 0 or data[:begin] != self._start + digits + self._behind:
+        if length < 0 or data[:begin] != b"%b%d%b" % (self._start, length, self._behind):
             begin = self._look(data)
             if begin < 0:
                 return None
@@ -53,7 +44,7 @@ class Repeat(Generic[T]):
         if not data.startswith(self._start):
             return -1
         at = len(self._start)
-        end = data.find(self._behind, at, at + _DIGITS_MAX + len(self._behind))
+        end = data.find(self._behind, at, at + _DIGITS + len(self._behind))
         begin = end + len(self._behind)
         if end < 0 or data[at:end] != b"%d" % (len(data) - begin):
             return -1

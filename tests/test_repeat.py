@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.exchange import Header
-from relay.repeat import Repeat, framing
+from relay.repeat import Repeat
 
 START = b"POST /v1/chat/completions HTTP/1.1\r\nhost: relay\r\n"
 FIRST = START + b"content-length: 2\r\naccept: */*\r\n\r\n{}"
@@ -145,11 +145,6 @@ def test_the_begin_of_a_message_behind_a_longer_one_is_no_message() -> None:
     many = known(whole([], b"content-length: %d", [], bytes(12345)))
     assert many is not None
     assert [None] * 5 == [many.body(START + b"content-length: %d\r\n\r\n" % size) for size in range(4092, 4097)]
-
-
-@pytest.mark.parametrize("length", [0, 9, 4095, 4096, 123456])
-def test_a_head_ends_with_the_length(length: int) -> None:
-    assert b"content-length: %d\r\n\r\n" % length == framing(length)
 
 
 @pytest.mark.parametrize("case", NOT_THE_SAME)

@@ -23,7 +23,6 @@ from relay.inbound import guard
 from relay.inbound.watch import Watch
 from relay.journal import Blotter
 from relay.outbox import Outgoing
-from relay.repeat import framing
 from relay.story import Story
 
 log = logging.getLogger("relay")
@@ -185,8 +184,8 @@ class Turn:
         if self.keep_alive and status not in BODILESS:
             self.response_complete = True
             if not self.disconnected:
-                told += framing(len(body))
-                self._transport.write(b"".join((STATUS_LINE[status], self._server(), told, body)))
+                framing = b"content-length: %d\r\n\r\n" % len(body)
+                self._transport.write(b"".join((STATUS_LINE[status], self._server(), told, framing, body)))
             self._on_response()
         else:
             self.start(status, told, len(body))

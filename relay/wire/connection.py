@@ -16,7 +16,7 @@ import httptools
 from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
 from relay.exchange import FINAL, Chunk, Drained, Header, Take, Timeouts
 from relay.outbox import Outbox, Outgoing
-from relay.repeat import Repeat, framing
+from relay.repeat import Repeat
 from relay.story import Bell, bell
 from relay.wire.answer import Answer
 from relay.wire.patience import Deadline, Pace, late
@@ -204,9 +204,9 @@ class Connection(asyncio.Protocol):
             return
         self._uploaded = True
         if len(body) <= _JOINED_MAX:
-            transport.write(head + framing(len(body)) + body)
+            transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         else:
-            transport.writelines((head + framing(len(body)), body))
+            transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
 
     async def _upload(self, head: bytes, body: AsyncIterable[bytes]) -> None:
         """Send a body of unknown length in chunks; an early answer ends the sending."""
