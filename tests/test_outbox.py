@@ -5,6 +5,8 @@ import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relay.outbox import Outbox, Outgoing
 
@@ -170,6 +172,36 @@ async def test_a_piece_comes_after_what_is_done_before_anything_is_sent(lines: L
     await turns()
 
     assert ([None], b"a") == (seen, line.came())
+
+
+STEPS = st.sampled_from(["write 0", "write 1", "piece 0", "piece 1", "turn", "note"])
+
+
+@given(st.lists(STEPS, max_size=60))
+def test_each_connection_gets_its_bytes_in_order_whichever_way_they_go(steps: list[str]) -> None:
+    sent, came = asyncio.run(carried(steps))
+
+    assert sent == came
+
+
+async def carried(steps: list[str]) -> tuple[list[bytes], list[bytes]]:
+    """What was written over two connections by these steps, and what came at their other ends."""
+    made, sent = Lines(), [b"", b""]
+    both = [await made.line(), await made.line()]
+    for number, step in enumerate(steps):
+        way, _, which = step.partition(" ")
+        if way == "turn":
+            await turns(1)
+        elif way == "note":
+            made.outbox.soon()
+        else:
+            getattr(both[int(which)].outgoing, way)(bytes([number]))
+            sent[int(which)] += bytes([number])
+    await turns()
+    came = [line.came() or b"" for line in both]
+    made.close()
+    await asyncio.sleep(0)
+    return sent, came
 
 
 async def test_a_piece_for_who_cannot_be_written_to_harms_nobody(lines: Lines) -> None:
