@@ -16,6 +16,8 @@ ALIAS = Alias("fast", ((UP,),))
 MODELS = {
     "another name": (b'{"model": "fast", "x":1e-7}', b'{"model": "real", "x":1e-7}', ("model",)),
     "its own name": (b'{"model" : "real" }', b'{"model" : "real" }', ()),
+    "its own name, and as a value": (b'{"model": "real", "x": "model"}', b'{"model": "real", "x": "model"}', ()),
+    "its own name, and deeper": (b'{"model":"real", "x":{"model":1}}', b'{"model":"real", "x":{"model":1}}', ()),
     "twice, at last its own name": (b'{"model":"dear","x":1,"model":"real"}', b'{"model":"real","x":1}', ("model",)),
     "its own name, and by escape another": (b'{"mod\\u0065l":"dear","x":1,"model":"real"}',
                                             b'{"model":"real","x":1}', ("model",)),

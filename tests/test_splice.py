@@ -97,7 +97,13 @@ CASES = {
     "a double by escape": (b'{"model":"a","\\u006dodel":"b"}', {"model": b'"c"'}, b'{"model":"c"}'),
     "a key in escapes": (b'{"\\u006d\\u006fdel":"b"}', {"model": b'"c"'}, b'{"model":"c"}'),
     "escaped digits": (b'{"x2":1,"x\\u0032":1}', {"x2": b"3"}, b'{"x2":3}'),
-    "nested": (b'{"a":{"model":"z"}, "model":"x"}', {"model": b'"y"'}, b'{"a":{"model":"z"},"model":"y"}'),
+    "nested": (b'{"a":{"model":"z"}, "model":"x"}', {"model": b'"y"'}, b'{"a":{"model":"z"}, "model":"y"}'),
+    "nested, and written in no usual way": (
+        b'{"a":{"model":"z"} ,"model":"x"}',
+        {"model": b'"y"'},
+        b'{"a":{"model":"z"},"model":"y"}',
+    ),
+    "a value": (b'{"model": "x", "a": "model"}', {"model": b'"y"'}, b'{"model": "y", "a": "model"}'),
     "in a string": (b'{"a":"\\"model\\":", "model":"x"}', {"model": b'"y"'}, b'{"a":"\\"model\\":", "model":"y"}'),
     "an escaped slash": (b'{"a\\/b":1}', {"a/b": b"2"}, b'{"a/b":2}'),
     "harmless escapes stay": (b'{"a": "\\u003c", "n":1}', {"n": b"2"}, b'{"a": "\\u003c", "n":2}'),
@@ -109,6 +115,20 @@ def test_patch(case: str) -> None:
     body, changes, expected = CASES[case]
 
     assert expected == patch(body, read(body), changes)
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+@pytest.mark.parametrize("more", range(9))
+def test_a_value_that_looks_like_the_fields_behind_a_double_is_not_taken_for_them(more: int, size: int) -> None:
+    names = [f"f{number}" for number in range(more)]
+    fields = ',"model":"x"' + "".join(f',"{name}":1' for name in names) + ',"z":12'
+    alike = '"model": "w", ' + "".join(f'"{name}": 1, ' for name in names) + '"z": 1'
+    for digits in range(1, 2 * more + 20):  # of the double's first value, so that all lengths fit for one of them
+        body = f'{{"a":{"1" * digits}{fields},"a":{{"p":"{"p" * size}",{alike}}}}}'.encode()
+
+        patched = json.loads(patch(body, read(body), {"model": b'"y"'}))
+
+        assert json.loads(body) | {"model": "y"} == patched
 
 
 LONG = b'"' + b"x\\n" * 2000 + b'"'
