@@ -115,7 +115,7 @@ def _value(body: bytes, fields: Fields, name: str) -> int:
     key = _MODEL if name == "model" else _quoted(name)
     around = body.split(key) if key else []
     if len(around) != _ONCE or (_BACKSLASH in body and _has_escaped_letter(body)):
-        return _walked(body, fields, name) or -1
+        return -1 if len(body) > _LONG else _walked(body, fields, name) or -1
     before, behind = around
     begin = len(before) + len(key)
     if behind[0] == _COLON:  # a value close behind it, or one space off, needs no search

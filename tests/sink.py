@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from relay.call.sink import Passes
-from relay.exchange import Header, Lines, headers
+from relay.exchange import Header, Lines, headers, unframed
 
 
 class KeptSink:
@@ -45,7 +45,7 @@ class KeptSink:
 
     def _chunk(self, framed: bytes) -> bool:
         self.chunks += 1
-        return self.write(framed[framed.index(b"\r\n") + 2 : -2])
+        return self.write(unframed(framed, framed.index(b"\r\n") + 2))
 
     def end(self, piece: bytes = b"") -> None:
         assert self.status
