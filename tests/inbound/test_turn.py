@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
@@ -69,31 +70,25 @@ async def test_a_silent_stream_says_so_after_each_whole_period(tmp_path: Path) -
     assert [b"", b"", PING, b"", PING, b"", PING] == said
 
 
-async def test_a_chunk_goes_out_as_it_came_behind_the_head(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("chunks", "expected"), [(True, b"3\r\none\r\n3\r\ntwo\r\n"), (False, b"onetwo")])
+async def test_a_chunk_goes_out_as_it_came_behind_the_head_where_the_client_takes_chunks(
+    tmp_path: Path, chunks: bool, expected: bytes
+) -> None:
     async with turn(tmp_path) as (stream, client, _):
-        stream.begin(begun(), True, True)
+        stream.begin(begun(), chunks, True)
         stream.start(200, b"", None)
         assert stream.passes() is None
         stream.write(b"one")
 
         passes = stream.passes()
-        assert passes is not None
-        passes(b"3\r\ntwo\r\n")
+        assert chunks == (passes is not None)
+        if passes is None:
+            stream.write(b"two")
+        else:
+            passes(b"3\r\ntwo\r\n")
 
         head, _, body = received(client).partition(b"\r\n\r\n")
-        assert (b"3\r\none\r\n3\r\ntwo\r\n", True) == (body, b"transfer-encoding: chunked" in head)
-
-
-async def test_no_chunk_goes_out_as_it_came_to_a_client_that_takes_none(tmp_path: Path) -> None:
-    async with turn(tmp_path) as (stream, client, _):
-        stream.begin(begun(), False, True)
-        stream.start(200, b"", None)
-        stream.write(b"one")
-        assert stream.passes() is None
-        stream.write(b"two")
-
-        head, _, body = received(client).partition(b"\r\n\r\n")
-        assert (b"onetwo", False) == (body, b"transfer-encoding: chunked" in head)
+        assert (expected, chunks) == (body, b"transfer-encoding: chunked" in head)
 
 
 async def test_a_stream_that_is_over_is_not_looked_at(tmp_path: Path) -> None:
