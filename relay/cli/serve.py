@@ -1,5 +1,6 @@
 """serve: run the relay. The only place that reads the environment, binds the sockets and hears the signals."""
 
+import asyncio
 import gc
 import logging
 import os
@@ -7,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -29,6 +30,7 @@ from relay.inbound.protocol import RelayProtocol, usable
 from relay.reload import Amend
 
 _BACKLOG = 4096
+_TICK = 10  # of uvicorn's ticks in one second: with every tenth it makes the date of its answers anew
 log = logging.getLogger("relay")
 
 
@@ -158,6 +160,7 @@ class Server(uvicorn.Server):
         self._app = app
         self._banner = banner
         self._parent = parent
+        self._ending = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so once connections are taken."""
@@ -173,6 +176,14 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()
+
+    async def main_loop(self) -> None:
+        """Look once a second, and at once when it is to end; uvicorn's own wakes a resting relay ten times as often."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += _TICK
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), 1)
 
     async def on_tick(self, counter: int) -> bool:
         """A worker whose parent died ends too: nobody else could tell it to."""
@@ -197,4 +208,5 @@ class Server(uvicorn.Server):
             self.force_exit = True
             self._app.cut()
         self.should_exit = True
+        self._ending.set()
         self._app.drain()
