@@ -19,7 +19,7 @@ BAD_REQUEST, RATE_LIMITED = 400, 429
 Header = tuple[bytes, bytes]  # names in lower case
 Lines = bytes  # headers as they stand in a head: each `name: value` with its line end
 Take = Callable[[bytes, bool], bool]
-Chunk = Callable[[bytes, int], bool]  # a whole chunk of HTTP/1.1 as it stands, and where the piece in it begins
+Chunk = Callable[[bytes, int], bool]  # of a whole chunk of HTTP/1.1 as it stands, and where the piece in it begins
 Drained = Callable[[], Awaitable[None]]
 
 
@@ -71,7 +71,7 @@ class Reply(Protocol):
         """Call `take` for every piece, the last one (perhaps empty) with last=True; return then, and await nothing.
 
         A client that has the last piece may ask again at once, over the same connection. A piece that came as one
-        whole chunk goes to `chunk` instead, where that is given, so that it need not be framed anew; see `unframed`.
+        whole chunk is offered to `chunk` first, so that it need not be framed anew: True if that has dealt with it.
 
         Raises UpstreamError when the body ends early, UpstreamTimeout when it stalls. Cancelled, it closes the
         connection at once and without an await.

@@ -2,9 +2,9 @@
 
 A write to a socket often wakes the process at its other end, which costs more than the write itself. Of many that
 follow close on each other, most find that process awake already. So under load a turn's writes also wait for those of
-the next ones, if these come at once; one that is alone does not. Nor does a piece of an answer: the next turn seldom
-brings more of those. Where nothing is before it in the outbox it goes right to its transport; uvloop's hold what they
-are given until all that was there to be read has been read, so that pieces still go out together.
+the next ones, if these come at once; one that is alone does not. Nor does a piece of an answer of which more is to
+come, as the next turn seldom brings more of those: it goes right to its transport. uvloop's hold what they are given
+until all that was there to be read has been read, so that pieces still go out together.
 """
 
 import asyncio
@@ -79,14 +79,18 @@ class Outbox:
 
 
 class Outgoing(asyncio.Transport):
-    """A transport whose writes wait for the end of the turn; whatever else is asked of it comes after them, as ever."""
+    """A transport whose writes wait for the end of the turn; whatever else is asked of it comes after them, as ever.
 
-    __slots__ = ("_outbox", "_transport", "full")
+    `now` is the way past that, for who has sent a `piece` and nothing by `write` since.
+    """
+
+    __slots__ = ("_outbox", "_transport", "full", "now")
 
     def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
         super().__init__()
         self._transport = transport
         self._outbox = outbox
+        self.now: Callable[[bytes], object] = transport.write
         self.full = False  # who reads is slow, and what is written waits for it: as the protocol is told
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # narrower: bytes alone
@@ -99,19 +103,14 @@ class Outgoing(asyncio.Transport):
         if len(waiting) >= _TOGETHER or len(data) > _LARGE:
             outbox.send()
 
-    def piece(self, data: bytes) -> bool:
-        """Send `data`, of an answer of which more is to come: with what waits in the outbox, else at once.
-
-        Returns whether it is full, so that no more should come before there is room.
-        """
-        if self._outbox.called:
-            self.write(data)
-            return self.full
+    def piece(self, data: bytes) -> None:
+        """Send `data` now, of an answer of which more is to come, and before it whatever waits in the outbox."""
+        if self._outbox.waiting:
+            self._outbox.send()
         try:
             self._transport.write(data)
         except RuntimeError:
             self.write(data)  # the outbox knows what to make of it
-        return self.full
 
     # --- what comes after all that waits
 

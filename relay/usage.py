@@ -78,9 +78,6 @@ class _Event(msgspec.Struct, gc=False):
 _decode_said = msgspec.json.Decoder(_Said).decode
 _inner = msgspec.json.Decoder(_Inner)
 _whole = msgspec.json.Decoder(_Whole)
-_WORDS = b'"content":"'
-_QUOTE, _LINE_END = b'"\n'
-_NEVER = b"\0"  # no event begins or ends with it
 _OBJECT_SAID = b"data: {"  # how an event begins that says something, and no comment
 _event = msgspec.json.Decoder(_Event)
 _LAST_TYPES = re.compile(rb'"(?:response\.(?:completed|failed|incomplete)|image_\w+\.completed|error)"')
@@ -132,40 +129,18 @@ class Meter:
     stream, has come. `done`: `[DONE]` has come. `errored`: the upstream sent an error event.
     """
 
-    __slots__ = ("_after", "_before", "_begin", "_tail", "done", "errored", "finished", "spoke", "usage")
+    __slots__ = ("done", "errored", "finished", "spoke", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.spoke = self.finished = self.done = self.errored = False
-        self._before, self._after = _NEVER, _NEVER  # of the last plain event, what stands around its words
-        self._begin, self._tail = len(self._before), len(self._after)
-
-    def repeats(self, framed: bytes, at: int) -> bool:
-        """Whether the chunk that begins `at` there is the last plain event with other words in its string.
-
-        Events of one stream are mostly so.
-        """
-        begin, end = at + self._begin, len(framed) - self._tail
-        if begin > end or framed[at:begin] != self._before or framed[end:] != self._after:
-            return False
-        words = framed[begin:end]
-        return _QUOTE not in words and _LINE_END not in words and words[-1:] != b"\\"
 
     def plain(self, whole: bytes) -> bool:
         """Whether these events are mere content: then none needs a closer look. A few searches tell."""
         if not (self.spoke or whole.startswith(_OBJECT_SAID)) or not _searched(whole):
             return False
         self.spoke = True
-        self._remember(whole)
         return True
-
-    def _remember(self, whole: bytes) -> None:
-        """Note what stands around the words of a single chat event."""
-        words = whole.find(_WORDS) + len(_WORDS)
-        end = whole.find(b'"', words)
-        if words >= len(_WORDS) and whole[end - 1 : end] != b"\\" and whole.find(b"\n\n") == len(whole) - 2:
-            self._before, self._after = whole[:words], whole[end:] + b"\r\n"  # as a chunk ends
-            self._begin, self._tail = words, len(self._after)
 
     def read(self, event: bytes) -> bool:
         """Take in one event. True when it is a usage-only chunk: usage stated, choices there but empty."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from relay.call.sink import Passes
+from relay.call.sink import Passage
 from relay.exchange import Header, Lines, headers, unframed
 
 
@@ -40,12 +40,16 @@ class KeptSink:
         self.body += piece
         return self.slow
 
-    def passes(self) -> Passes:
-        return self._chunk
+    def passage(self) -> Passage:
+        return self
 
-    def _chunk(self, framed: bytes) -> bool:
+    @property
+    def full(self) -> bool:
+        return self.slow
+
+    def now(self, framed: bytes) -> None:
         self.chunks += 1
-        return self.write(unframed(framed, framed.index(b"\r\n") + 2))
+        self.write(unframed(framed, framed.index(b"\r\n") + 2))
 
     def end(self, piece: bytes = b"") -> None:
         assert self.status

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from relay import sse
 from relay.usage import Meter, Usage, of_body, of_tail
-from tests.upstream import piece
 
 CHAT = {
     "prompt_tokens": 9,
@@ -263,54 +262,6 @@ def test_what_is_called_plain_says_nothing(chunks: list[Any], separators: tuple[
     if speaking().plain(whole):
         assert not any(said)
         assert meter.usage is None
-
-
-CONTENT = b'data: {"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":null}],"usage":null}\n\n'
-# What could stand where words stand, and end them.
-ENDINGS = (
-    b"Hi",
-    b"\\",
-    b"\\\\",
-    b'\\"',
-    b'"',
-    b'"},"finish_reason":"stop"}]}\n\ndata: {"choices":[{"delta":{"content":"',
-    b"\n\ndata: [DONE]\n\n",
-    b'","error":{"message":"',
-    b'"}}],"usage":{"prompt_tokens":1},"x":[{"y":{"z":"',
-)
-
-
-@given(st.lists(st.lists(st.sampled_from(ENDINGS), max_size=3), min_size=1, max_size=6))
-def test_a_meter_that_has_seen_plain_events_is_not_fooled_by_others_like_them(words: list[list[bytes]]) -> None:
-    meter = Meter()
-
-    for each in words:
-        whole = CONTENT % b"".join(each)
-        if repeats(meter, whole) or meter.plain(whole):
-            fresh = Meter()
-            for event in sse.events(whole):
-                assert not found(fresh, event)
-            assert fresh.usage is None
-
-
-def repeats(meter: Meter, whole: bytes) -> bool:
-    """Whether the meter says so of these events as a chunk."""
-    framed = piece(whole)
-    return meter.repeats(framed, len(framed) - len(whole) - 2)
-
-
-def test_other_words_in_the_same_event_repeat_it() -> None:
-    meter = Meter()
-    event = b'data: {"choices":[{"delta":{"content":"%b"},"finish_reason":null}]}\n\n'
-    assert not repeats(meter, event % b"one")
-    assert meter.plain(event % b"one")
-
-    for words in (b"", b"two", b"a\\n", "\u4f60".encode()):
-        assert repeats(meter, event % words)
-    for words in (b'"', b"\n", b"a\\", b'x"},"finish_reason":"stop"'):
-        assert not repeats(meter, event % words)
-    assert not repeats(meter, (event % b"one") * 2)
-    assert not repeats(meter, event % b"one" + b"\n")
 
 
 def test_mere_content_is_plain() -> None:

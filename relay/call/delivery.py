@@ -18,10 +18,11 @@ import msgspec
 
 from relay import edits, sse, usage
 from relay.call.account import Account
+from relay.call.refrain import Refrain
 from relay.call.refusal import first_error, may_pass
-from relay.call.sink import Passes, Sink
+from relay.call.sink import Sink
 from relay.errors import RelayError, UpstreamError, UpstreamTimeout
-from relay.exchange import ERROR, Header, Lines, Reply, lines, unframed
+from relay.exchange import ERROR, Chunk, Header, Lines, Reply, lines
 from relay.record import Outcome
 from relay.upstream.door import Opened
 from relay.verdict import wait_of
@@ -39,6 +40,7 @@ _UNBUFFERED = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-bufferi
 
 class Delivery(Protocol):
     fault: RelayError | None  # what went wrong in `take`, perhaps with the last piece, after which nobody waits
+    chunk: Chunk | None  # what needs no closer look, offered before `take`
 
     @property
     def begun(self) -> bool:
@@ -46,9 +48,6 @@ class Delivery(Protocol):
 
     def take(self, piece: bytes, last: bool) -> bool:
         """See relay.exchange.Take."""
-
-    def chunk(self, framed: bytes, begin: int) -> bool:
-        """See relay.exchange.Chunk."""
 
     async def drained(self) -> None:
         """Wait for room at the client; raise what went wrong in `take`."""
@@ -153,6 +152,7 @@ class Whole(msgspec.Struct, eq=False):
     sink: Sink
     held: bool
     fault: RelayError | None = None
+    chunk: Chunk | None = None
     pieces: list[bytes] = []
     size: int = 0
     tail: bytes = b""
@@ -170,10 +170,6 @@ class Whole(msgspec.Struct, eq=False):
         if last:
             _answer(self.account, self.reply.status, self.told, self.sink, b"".join(self.pieces))
         return False
-
-    def chunk(self, framed: bytes, begin: int) -> bool:
-        """See relay.exchange.Chunk."""
-        return self.take(unframed(framed, begin), False)
 
     def _pass(self, piece: bytes, last: bool) -> bool:
         account = self.account
@@ -213,8 +209,8 @@ class Stream:
     """See the head of this module."""
 
     __slots__ = (
-        "_account", "_alias", "_early", "_hides_usage", "_meter", "_passes", "_reply", "_sink", "_splitter", "_told",
-        "begun", "fault",
+        "_account", "_alias", "_early", "_hides_usage", "_meter", "_refrain", "_reply", "_sink", "_splitter", "_told",
+        "begun", "chunk", "fault",
     )  # fmt: skip
 
     def __init__(
@@ -233,27 +229,17 @@ class Stream:
         self._splitter = sse.EventSplitter()
         self._meter = usage.Meter()
         self.begun = False
-        self._passes: Passes | None = None  # how whole chunks go on as they come, while none has to be kept back
+        self._refrain = Refrain(account)
+        self.chunk: Chunk | None = self._refrain.chunk
         self._early = b""  # what came before the first event that says something
         self.fault: RelayError | None = None
 
     def take(self, piece: bytes, last: bool) -> bool:
         """Pass on the whole events that `piece` completes, and at the end what the end asks for."""
         held = self._take(piece, last)
-        steady = self.begun and self._alias is None and self._splitter.is_empty
-        self._passes = self._sink.passes() if steady else None
+        steady = self.begun and self._alias is None and self._splitter.is_empty and self._account.outcome is None
+        self._refrain.passage = self._sink.passage() if steady else None
         return held
-
-    def chunk(self, framed: bytes, begin: int) -> bool:
-        """See relay.exchange.Chunk: nearly every piece of a stream, and what needs no closer look goes out as it is."""
-        passes = self._passes
-        if passes is None or not self._meter.repeats(framed, begin):
-            return self.take(unframed(framed, begin), False)
-        account = self._account
-        account.bytes_out += len(framed) - begin - 2
-        if account.keep != "none":
-            account.keeps(unframed(framed, begin))
-        return passes(framed)
 
     def _take(self, piece: bytes, last: bool) -> bool:
         """Any piece, looked at closely unless a few searches find nothing in it."""
@@ -263,13 +249,19 @@ class Stream:
         if last:
             self._account.last_at = time.perf_counter_ns()
             out += self._completed(self._splitter.rest())
-        if out and (last or self._alias is not None or not self._meter.plain(out)):
+        if out and (last or self._alias is not None or not self._is_plain(out)):
             out = self._read(out)
         if not self.begun:
             out, self._early = self._early + out, b""
             if not self._begin(out, last):
                 return self.fault is not None
         return self._send(out, last)
+
+    def _is_plain(self, whole: bytes) -> bool:
+        plain = self._meter.plain(whole)
+        if plain:
+            self._refrain.learn(whole)
+        return plain
 
     def _completed(self, rest: bytes) -> bytes:
         """The unfinished event at the end as a whole one if it says something whole; a torn one is dropped."""

@@ -9,7 +9,18 @@ BODILESS = frozenset({204, 304})  # answers in which no framing may stand (RFC 9
 # A comment of an event stream, without the blank line that some clients would take for an event's end.
 PING = b": ping\n"
 LOOKS = 2  # a period's: silence is noticed when as many looks have seen nothing new
-Passes = Callable[[bytes], bool]  # takes a whole chunk of HTTP/1.1 as it stands
+
+
+class Passage(Protocol):
+    """A connection over which whole chunks of HTTP/1.1 go on as they stand, for as long as nothing is settled."""
+
+    @property
+    def now(self) -> Callable[[bytes], object]:
+        """Sends one. Raises RuntimeError where the connection is closed; nothing has come of it then."""
+
+    @property
+    def full(self) -> bool:
+        """The client is slow: what more there is goes through the sink's `write`, which tells to wait."""
 
 
 class Sink(Protocol):
@@ -31,8 +42,8 @@ class Sink(Protocol):
     def write(self, piece: bytes) -> bool:
         """Send a piece of the body. True when the client is slow: then wait for `drained` before writing more."""
 
-    def passes(self) -> Passes | None:
-        """What sends a whole chunk as it came, and answers as `write` does; None where it has to be framed anew."""
+    def passage(self) -> Passage | None:
+        """Where whole chunks go as they came; None where they have to be framed anew, or looked at."""
 
     def end(self, piece: bytes = b"") -> None:
         """Send the last piece and end the answer, in one."""

@@ -89,7 +89,7 @@ class AsgiSink:
         self._messages.append({"type": "http.response.body", "body": piece, "more_body": True})
         return True
 
-    def passes(self) -> None:
+    def passage(self) -> None:
         """See Sink: the framing is the server's."""
 
     def end(self, piece: bytes = b"") -> None:

@@ -86,7 +86,7 @@ class TextSink:
         text = piece if self._passes else self._text(piece)
         return self._outward.write(text) if text else False
 
-    def passes(self) -> None:
+    def passage(self) -> None:
         """See Sink: a piece goes out as other text."""
 
     def end(self, piece: bytes = b"") -> None:

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from relay import call
 from relay.ask import Head
 from relay.call.account import Account
-from relay.call.sink import BODILESS, LOOKS, PING, Passes
+from relay.call.sink import BODILESS, LOOKS, PING, Passage
 from relay.errors import RelayError
 from relay.exchange import Header, Lines, lines
 from relay.inbound import guard
@@ -241,12 +241,14 @@ class Turn:
         if self._head is not None:
             data, self._head = self._head + data, None
         if not self.disconnected:
-            self._transport.piece(data)
+            # Once it is settled, its record goes before it: the outbox sees to that.
+            send = self._transport.piece if self._account.outcome is None else self._transport.write
+            send(data)
         return self._transport.full
 
-    def passes(self) -> Passes | None:
+    def passage(self) -> Passage | None:
         """See Sink."""
-        return self._transport.piece if self._chunks and self._head is None else None
+        return self._transport if self._chunks and self._head is None else None
 
     def end(self, piece: bytes = b"") -> None:
         """See Sink."""

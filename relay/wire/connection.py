@@ -19,12 +19,12 @@ from relay.outbox import Outbox, Outgoing
 from relay.repeat import Repeat
 from relay.story import Bell, bell
 from relay.wire.answer import Answer
+from relay.wire.chunk import BEGINNINGS, SIZED
 from relay.wire.patience import Deadline, Pace, late
 
 _HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
 _KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
 _JOINED_MAX = 16 * 1024  # bytes of a request's body that are cheaper copied behind its head than sent beside it
-_SIZES = tuple(b"%x\r\n" % size for size in range(4096))  # what nearly all chunks begin with
 _INFORMATIONAL_MAX = 32  # 1xx answers before the real one
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _INFORMATIONAL = range(100, 200)
@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_again", "_begins", "_bell", "_between", "_body", "_came", "_chunk", "_clean", "_deadline", "_delivered",
+        "_again", "_bell", "_between", "_body", "_came", "_chunk", "_clean", "_deadline", "_delivered",
         "_ended", "_fault", "_head", "_head_size", "_held", "_informational", "_lines", "_loop", "_name", "_outbox",
         "_pace", "_parser", "_paused", "_paused_at", "_released", "_repeat", "_reusable", "_spent", "_stale", "_take",
         "_transport", "_uploaded", "_writable", "born", "busy", "closed", "connect_ms", "headers", "reused", "since",
@@ -59,7 +59,6 @@ class Connection(asyncio.Protocol):
         self._repeat: Repeat[tuple[int, tuple[Header, ...]]] = Repeat()
         self._bell: Bell | None = None  # wakes exchange at the head, pump at the end or when held
         self._writable: asyncio.Future[None] | None = None
-        self._begins = 0  # where in the last chunk its content began, behind the size
         self.connect_ms: float | None = None
         self._deadline: Deadline | None = None
         self.within = inf  # seconds: the same, for who waits so long that only a slow body can be too late
@@ -240,15 +239,16 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         if self._between:
-            begin, chunk = self._begins, self._chunk
-            size = len(data) - begin - 2
-            if chunk is not None and 0 < size < len(_SIZES) and data[:begin] == _SIZES[size] and data[-2:] == b"\r\n":
-                self._came += size
-                if chunk(data, begin):  # one whole chunk
-                    self._held = True
-                    self._wake()
-                return
-            self._begins = data.find(b"\r\n") + 2
+            size, chunk = len(data), self._chunk
+            if chunk is not None and size < SIZED:
+                line = BEGINNINGS[size]
+                begin = len(line)
+                if data[:begin] == line and data[-2:] == b"\r\n":  # one whole chunk
+                    self._came += size
+                    if not chunk(data, begin):
+                        self._body.append(data[begin:-2])
+                        self._after_read()
+                    return
         elif self._clean and self._uploaded and (body := self._repeat.body(data)) is not None:
             waiting = self._bell
             if waiting is not None and not waiting.done():  # else who waited is being cancelled

@@ -90,7 +90,9 @@ class World:
         for piece in pieces[:-1] if fault is None else pieces:
             if framed:
                 chunked = framed_as(piece)
-                self.delivery.chunk(chunked, len(chunked) - len(piece) - 2)
+                offered = self.delivery.chunk
+                if offered is None or not offered(chunked, len(chunked) - len(piece) - 2):
+                    self.delivery.take(piece, False)
             else:
                 self.delivery.take(piece, False)
         if fault is None:
@@ -210,6 +212,14 @@ def test_what_comes_after_done_passes_too(tmp_path: Path) -> None:
     world.play([FIRST + DONE, PING, b""])
 
     assert (FIRST + DONE + PING, 1) == (world.sink.body, len(world.records()))
+
+
+def test_what_comes_after_done_goes_the_long_way(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS)
+
+    world.play([FIRST, FIRST, FIRST + DONE, FIRST, b""], framed=True)
+
+    assert (1, FIRST * 3 + DONE + FIRST) == (world.sink.chunks, world.sink.body)
 
 
 def test_the_head_of_a_stream(tmp_path: Path) -> None:

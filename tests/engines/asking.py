@@ -36,7 +36,7 @@ class Taker:
     def chunk(self, framed: bytes, begin: int) -> bool:
         assert framed == piece(unframed(framed, begin))
         self.framed += 1
-        return self.take(unframed(framed, begin), False)
+        return not self.hold and not self.take(unframed(framed, begin), False)
 
     async def drained(self) -> None:
         self.held.set()

@@ -77,18 +77,32 @@ async def test_a_chunk_goes_out_as_it_came_behind_the_head_where_the_client_take
     async with turn(tmp_path) as (stream, client, _):
         stream.begin(begun(), chunks, True)
         stream.start(200, b"", None)
-        assert stream.passes() is None
+        assert stream.passage() is None
         stream.write(b"one")
 
-        passes = stream.passes()
-        assert chunks == (passes is not None)
-        if passes is None:
+        passage = stream.passage()
+        assert chunks == (passage is not None)
+        if passage is None:
             stream.write(b"two")
         else:
-            passes(b"3\r\ntwo\r\n")
+            passage.now(b"3\r\ntwo\r\n")
 
         head, _, body = received(client).partition(b"\r\n\r\n")
         assert (expected, chunks) == (body, b"transfer-encoding: chunked" in head)
+
+
+async def test_a_stream_begins_behind_the_answer_before_it(tmp_path: Path) -> None:
+    async with turn(tmp_path) as (stream, client, _):
+        stream.begin(begun(), True, True)
+        stream.answer(200, b"", b"one")
+        stream.begin(begun(), True, True)
+        stream.start(200, b"", None)
+        stream.write(b"two")
+
+        first, _, second = received(client).partition(b"one")
+        assert first.startswith(b"HTTP/1.1 200")
+        assert second.startswith(b"HTTP/1.1 200")
+        assert second.endswith(b"\r\n\r\n3\r\ntwo\r\n")
 
 
 async def test_a_stream_that_is_over_is_not_looked_at(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""Refrain: the chunk that a stream repeats with other words in it, as nearly every piece of a stream does.
+
+It goes on as it came, framing and all. Knows bytes and an Account; no parser, and nothing of what an event means.
+"""
+
+from relay.call.account import Account
+from relay.call.sink import Passage
+from relay.exchange import unframed
+
+_WORDS = b'"content":"'
+_QUOTE, _BACKSLASH, _LINE_END = b'"\\\n'
+_NEVER = b"\0"  # no event begins or ends with it
+
+
+class Refrain:
+    """What stands around the words of the last plain event. `passage` is where its like goes, None while none may."""
+
+    __slots__ = ("_account", "_after", "_before", "_begin", "_keeps", "_tail", "passage")
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._keeps = account.keep != "none"
+        self._before, self._after = _NEVER, _NEVER
+        self._begin, self._tail = len(_NEVER), len(_NEVER)
+        self.passage: Passage | None = None
+
+    def learn(self, plain: bytes) -> None:
+        """Note what stands around the words of a plain chat event, if it is that, and one alone."""
+        words = plain.find(_WORDS) + len(_WORDS)
+        end = plain.find(b'"', words)
+        if words >= len(_WORDS) and plain[end - 1 : end] != b"\\" and plain.find(b"\n\n") == len(plain) - 2:
+            self._before, self._after = plain[:words], plain[end:] + b"\r\n"  # as a chunk ends
+            self._begin, self._tail = words, len(self._after)
+
+    def chunk(self, framed: bytes, begin: int) -> bool:
+        """See relay.exchange.Chunk: sends what is the last plain event with other words in its string.
+
+        All of that is in this one function, and what it looks at in this one object: a piece of a slow stream finds
+        caches that others have emptied, and takes as long as it touches memory.
+        """
+        size, words = len(framed), begin + self._begin
+        end, passage = size - self._tail, self.passage
+        if passage is None or words > end or framed[begin:words] != self._before or framed[end:] != self._after:
+            return False
+        said = framed[words:end]
+        if _QUOTE in said or _LINE_END in said or framed[end - 1] == _BACKSLASH or passage.full:
+            return False
+        now = passage.now  # called as a method it would be looked up at length
+        try:
+            now(framed)
+        except RuntimeError:
+            return False
+        self._account.bytes_out += size - begin - 2
+        if self._keeps:
+            self._account.keeps(unframed(framed, begin))
+        return True
