@@ -1,7 +1,7 @@
 """A record to begin with; a test names only the fields that it is about."""
 
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from relay.record import Batch, Entry, Record, Try, written
 
@@ -50,3 +50,12 @@ def batch(*entries: Entry) -> Batch:
     """The entries as the journal holds them."""
     bodies = {index: entry[1:] for index, entry in enumerate(entries) if entry[1:] != (None, None)}
     return Batch([written([entry.record]) for entry in entries], bodies)
+
+
+class Noted(NamedTuple):
+    """Something of which that record is to be written down."""
+
+    made: Record
+
+    def record(self) -> Record:
+        return self.made

@@ -7,7 +7,7 @@ from relay.call.account import Account
 from relay.call.setup import Setup
 from relay.endpoints import ENDPOINTS, Endpoint
 from relay.exchange import Header
-from relay.journal import Journal
+from relay.journal import Blotter, Journal
 from relay.pricing import Rate
 from relay.routing import Routes, Target
 
@@ -27,7 +27,7 @@ def priced(target: Target, rate: Rate | None) -> Setup:
     return Setup(Routes({}), rates={} if rate is None else {target.name: rate})
 
 
-def account(journal: Journal, of: Head | None = None, setup: Setup | None = None, **noted: Any) -> Account:
+def account(journal: Journal | Blotter, of: Head | None = None, setup: Setup | None = None, **noted: Any) -> Account:
     """An account in which some things are noted already."""
     found = Account(of or begun(), setup or Setup(Routes({})), journal)
     for name, value in noted.items():

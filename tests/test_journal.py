@@ -21,7 +21,7 @@ from relay.errors import SetupFault
 from relay.journal import SEGMENT, Blotter, Journal, beside, claim, frames, segments
 from relay.outbox import Outbox
 from relay.record import BODY_KEPT, Entry, storable
-from tests.records import record
+from tests.records import Noted, record
 
 BODIES = st.none() | st.binary(max_size=40)
 
@@ -201,8 +201,8 @@ async def test_what_ends_in_one_turn_is_written_at_its_end(tmp_path: Path) -> No
     journal = Journal(tmp_path)
     blotter = Blotter(journal, Outbox())
 
-    blotter.append(record("a"), b"request", b"response")
-    blotter.append(record("b"))
+    blotter.note(Noted(record("a")), b"request", b"response")
+    blotter.note(Noted(record("b")))
     assert [] == read(tmp_path)
     await asyncio.sleep(0)
 
@@ -215,7 +215,7 @@ async def test_what_has_no_bodies_shares_a_frame(tmp_path: Path) -> None:
     several = [Entry(record(name, tags=("],[", "\n"))) for name in "abc"]
 
     for entry in several:
-        blotter.append(*entry)
+        blotter.note(Noted(entry.record), *entry[1:])
     await asyncio.sleep(0)
 
     assert several == read(tmp_path)
@@ -226,7 +226,7 @@ async def test_it_is_written_before_anything_is_sent(tmp_path: Path) -> None:
     outbox = Outbox()
     blotter = Blotter(Journal(tmp_path), outbox)
 
-    blotter.append(record("a"))
+    blotter.note(Noted(record("a")))
     outbox.send()
 
     assert ["a"] == [entry.record.client for entry in read(tmp_path)]
@@ -236,7 +236,7 @@ async def test_many_records_do_not_wait_for_the_end_of_a_turn(tmp_path: Path) ->
     blotter = Blotter(Journal(tmp_path), Outbox())
 
     for index in range(40):
-        blotter.append(record(str(index)))
+        blotter.note(Noted(record(str(index))))
 
     assert 32 == len(read(tmp_path))
 

@@ -1,6 +1,6 @@
 """Account: what is noted while one request runs, and made into its one Record when it ends, however it ends.
 
-`settle` is a plain call, done once: it gives the lease back and writes the journal, and nothing is awaited between the
+`settle` is a plain call, done once: it gives the lease back and tells the journal, and nothing is awaited between the
 upstream's last byte and the record. Whoever sends the last byte settles first.
 """
 
@@ -37,9 +37,9 @@ class Account:
     """
 
     __slots__ = (
-        "ask", "asked_at", "at", "began", "bytes_out", "call", "content_type", "cost", "edited", "first_at",
+        "ask", "asked_at", "at", "began", "bytes_out", "call", "content_type", "cost", "edited", "error", "first_at",
         "head", "hint", "id", "journal", "keep", "kept", "key", "last_at", "lease", "outcome", "plan",
-        "ready_at", "repeated", "response", "setup", "status", "target", "tries", "usage",
+        "ready_at", "repeated", "response", "settled_at", "setup", "status", "target", "tries", "usage",
     )  # fmt: skip
 
     def __init__(self, head: Head, setup: Setup, journal: Journal | Blotter) -> None:
@@ -71,10 +71,14 @@ class Account:
         self.asked_at = 0  # the upstream was asked
         self.first_at = 0  # the first byte of the answer's body went out
         self.last_at = 0  # the answer's last byte came
-        self.outcome: Outcome | None = None  # once it is settled
+        self.settled_at = 0  # all was said and done,
+        self.outcome: Outcome | None = None  # and how it ended,
+        self.error: str | None = None  # with what
 
     def sends(self, piece: bytes) -> None:
-        """Note a piece of the answer's body that is about to go to the client."""
+        """Note a piece of the answer's body that is about to go to the client, while all is not settled."""
+        if self.outcome is not None:
+            return
         if not self.first_at:
             self.first_at = self.last_at or time.perf_counter_ns()
         self.bytes_out += len(piece)
@@ -108,26 +112,27 @@ class Account:
         return b"".join((b"x-relay-id: ", self.id.encode(), served))
 
     def settle(self, outcome: Outcome, error: str | None = None) -> None:
-        """Give the lease back and write the record, once; later calls do nothing."""
+        """Give the lease back and have the record written, once; later calls do nothing."""
         if self.outcome is not None:
             return
-        self.outcome = outcome
+        self.outcome, self.error, self.settled_at = outcome, error, time.perf_counter_ns()
         self.lease.settle()
         rates, used, target = self.setup.rates, self.usage, self.target
         if rates and used is not None and target is not None and (rate := rates.get(target.name)) is not None:
             self.cost = pricing.cost(rate, used.input, used.output, used.cached)
-        record = self._record(outcome, error)
         if self.keep == "none":
-            self.journal.append(record)
+            self.journal.note(self)
         else:
-            self.journal.append(record, *self._bodies())
+            self.journal.note(self, *self._bodies())
 
-    def _record(self, outcome: Outcome, error: str | None) -> Record:
+    def record(self) -> Record:
+        """See relay.journal.Noted. It is settled, and nothing is noted any more."""
+        outcome = self.outcome or "relay_error"
         head, ask, used = self.head, self.ask or _UNREAD, self.usage or _NO_USAGE
         key, target = self.key, self.target or _NOWHERE
-        now, began, first = time.perf_counter_ns(), self.began, self.first_at
+        ended, began, first = self.settled_at, self.began, self.first_at
         # what passed here: before the upstream was asked, and after its last byte came
-        waited = (self.asked_at or now) - (self.ready_at or began) + (now - (self.last_at or now))
+        waited = (self.asked_at or ended) - (self.ready_at or began) + (ended - (self.last_at or ended))
         return Record(  # in the order of its fields: by their names it would take eight times as long
             self.id,
             self.at,
@@ -139,10 +144,10 @@ class Account:
             ask.stream,
             self.status,
             outcome,
-            redaction.scrub(error) if error else None,
+            redaction.scrub(self.error) if self.error else None,
             # milliseconds to the microsecond, by division: round() costs as much as all of the record's encoding
             (first - began) // 1000 / 1e3 if first else None,
-            (now - began) // 1000 / 1e3,
+            (ended - began) // 1000 / 1e3,
             waited // 1000,
             used.input,
             used.output,

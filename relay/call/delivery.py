@@ -281,7 +281,8 @@ class Stream:
             hidden = meter.read(event) and self._hides_usage
             if not hidden:
                 kept.append(event if self._alias is None else edits.renamed_event(event, self._alias))
-        self._account.usage = meter.usage
+        if self._account.outcome is None:
+            self._account.usage = meter.usage
         return b"".join(kept)
 
     def _begin(self, out: bytes, last: bool) -> bool:

@@ -1,5 +1,6 @@
 """One request's notes, and the one record that is made of them."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from relay.edits import Edited
 from relay.exchange import headers
 from relay.journal import Blotter, Journal, frames
 from relay.keys import Key
+from relay.outbox import Outbox
 from relay.pricing import Rate
 from relay.record import BODY_KEPT, Entry, Keep
 from relay.routing import Target
@@ -172,3 +174,18 @@ def test_a_models_name_stays_within_its_header(tmp_path: Path, name: str) -> Non
     noted = account(Journal(tmp_path), target=Target("up", name))
 
     assert all(byte >= 0x20 and byte != 0x7F for _, value in headers(noted.marks()) for byte in value)
+
+
+async def test_the_record_is_of_the_moment_in_which_all_was_settled(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    noted = account(Blotter(journal, Outbox()))
+    noted.sends(b"data: [DONE]\n\n")
+
+    noted.settle("ok")
+    noted.sends(b": more\n\n")
+    assert [] == entries(journal)
+    await asyncio.sleep(0.01)
+
+    ((record, _, _),) = entries(journal)
+    assert len(b"data: [DONE]\n\n") == record.bytes_out
+    assert (noted.settled_at - noted.began) // 1000 / 1e3 == record.duration_ms

@@ -17,7 +17,7 @@ from relay.config import load
 from relay.record import Record
 from tests.client import Client, chat, request
 from tests.process import KEY, RelayProcess, Start, configuration
-from tests.records import record
+from tests.records import Noted, record
 from tests.upstream import DONE, END, Never, Pause, Upstream, event, opening, piece, response
 from tests.waiting import until
 
@@ -51,7 +51,7 @@ async def test_what_ends_in_the_very_last_turns_is_in_the_log(tmp_path: Path) ->
     def end_one() -> None:
         if not stopping.done():
             ended.append(record(str(len(ended)), started_at=time.time_ns() // 1000))
-            blotter.append(ended[-1])
+            blotter.note(Noted(ended[-1]))
             asyncio.get_running_loop().call_soon(end_one)
 
     asyncio.get_running_loop().call_soon(end_one)
