@@ -81,7 +81,8 @@ def replaced(body: bytes, fields: Fields, name: str, value: bytes) -> bytes:
     start = _value(body, fields, name)
     if start < 0:
         return _rebuilt(fields, {name: value})
-    return b"".join((body[:start], value, body[start + len(fields[name]) :]))
+    whole = memoryview(body) if len(body) > _LONG else body  # a slice of a view is no copy, but takes longer to make
+    return b"".join((whole[:start], value, whole[start + len(fields[name]) :]))
 
 
 def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
@@ -133,8 +134,7 @@ def _walked(body: bytes, fields: Fields, name: str) -> int:
     in its order with its own value, and nothing else, no key is written twice or in another way. Lengths alone would
     not tell: the text of one value can look like the fields behind it.
     """
-    found, at, done = 0, 1, 0
-    pieces: list[bytes | msgspec.Raw] = []
+    found, at = 0, 1
     for each, raw in fields.items():
         key = b'"%b":' % each.encode()
         if body[at : at + len(key)] != key:
@@ -143,12 +143,12 @@ def _walked(body: bytes, fields: Fields, name: str) -> int:
         at += body[at : at + 1] == b" "
         if each == name:
             found = at
-        pieces += (body[done:at], raw)
-        done = at = at + len(raw)
+        if not body.startswith(raw, at):
+            return 0
+        at += len(raw)
         at += body[at : at + 1] == b","
         at += body[at : at + 1] == b" "
-    pieces.append(body[done:])
-    return found if body[:1] + body[at:] == b"{}" and b"".join(pieces) == body else 0
+    return found if body[:1] + body[at:] == b"{}" else 0
 
 
 def _has_escaped_letter(body: bytes) -> bool:
@@ -170,12 +170,13 @@ def _first(body: bytes, fields: Fields, added: list[bytes]) -> tuple[int, int, b
 
 
 def _spliced(body: bytes, spans: list[tuple[int, int, bytes]]) -> bytes:
-    pieces: list[bytes] = []
+    whole = memoryview(body) if len(body) > _LONG else body  # as above
+    pieces: list[bytes | memoryview] = []
     done = 0
     for start, end, value in sorted(spans):
-        pieces += (body[done:start], value)
+        pieces += (whole[done:start], value)
         done = end
-    pieces.append(body[done:])
+    pieces.append(whole[done:])
     return b"".join(pieces)
 
 
