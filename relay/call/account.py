@@ -42,6 +42,9 @@ class Account:
         "ready_at", "repeated", "response", "settled_at", "setup", "status", "target", "tries", "usage",
     )  # fmt: skip
 
+    settled_at: int  # both are there once it is settled
+    error: str | None
+
     def __init__(self, head: Head, setup: Setup, journal: Journal | Blotter) -> None:
         self.at = at = time.time_ns() // 1000
         self.began = time.perf_counter_ns()
@@ -71,9 +74,7 @@ class Account:
         self.asked_at = 0  # the upstream was asked
         self.first_at = 0  # the first byte of the answer's body went out
         self.last_at = 0  # the answer's last byte came
-        self.settled_at = 0  # all was said and done,
-        self.outcome: Outcome | None = None  # and how it ended,
-        self.error: str | None = None  # with what
+        self.outcome: Outcome | None = None  # once it is settled
 
     def sends(self, piece: bytes) -> None:
         """Note a piece of the answer's body that is about to go to the client, while all is not settled."""
