@@ -194,7 +194,8 @@ class Server(uvicorn.Server):
         while not await self.on_tick(counter):
             counter += _TICK
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), 1)
+                async with asyncio.timeout(1):
+                    await self._ending.wait()
 
     async def on_tick(self, counter: int) -> bool:
         """A worker whose parent died ends too: nobody else could tell it to."""

@@ -8,6 +8,7 @@ import pytest
 from tests.client import chat
 from tests.process import KEY, UPSTREAM_KEY, RelayProcess, Start
 from tests.upstream import DONE, Upstream, event, response, stream
+from tests.waiting import until
 
 pytestmark = pytest.mark.faces("fast", "asgi")
 
@@ -74,6 +75,16 @@ def test_response_headers(relay: RelayProcess, upstream: Upstream, model: str, s
     names = [name for name, _ in answer.headers]
     assert len(names) == len(set(names))
     assert "transfer-encoding" not in names or "content-length" not in names
+
+
+def test_the_date_goes_on(relay: RelayProcess) -> None:
+    def date() -> str | None:
+        return relay.ask(chat("echo")).header("date")
+
+    first = date()
+
+    assert first
+    assert until(lambda: date() != first, every=0.1)
 
 
 def test_a_stream_is_not_buffered_on_its_way(relay: RelayProcess, upstream: Upstream, model: str) -> None:
