@@ -85,13 +85,13 @@ def run(config: Config, amend: Amend, sockets: list[socket.socket], banner: str,
 
 
 def _keep_freed() -> None:
-    """Have the C library keep up to 16 MB of what is freed, for what comes next.
+    """Have the C library keep up to 4 MB of what is freed, for what comes next.
 
     A body of 100 KB would else go back to the system with each request, and come from it anew page by page, which takes
     as long as all else that is done with it. glibc learns that from the first large piece that is freed (mallopt(3):
     M_MMAP_THRESHOLD), and keeps twice its size. To others it is nothing.
     """
-    bytes(8 << 20)
+    bytes(2 << 20)
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
