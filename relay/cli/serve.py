@@ -1,6 +1,7 @@
 """serve: run the relay. The only place that reads the environment, binds the sockets and hears the signals."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -30,6 +31,7 @@ from relay.inbound.protocol import RelayProtocol, usable
 from relay.reload import Amend
 
 _BACKLOG = 4096
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as mallopt(3) calls them, less their M
 _TICK = 10  # of uvicorn's ticks in one second: with every tenth it makes the date of its answers anew
 log = logging.getLogger("relay")
 
@@ -76,7 +78,7 @@ def _amended(flags: Mapping[str, Any], config: Config) -> Config:
 
 def run(config: Config, amend: Amend, sockets: list[socket.socket], banner: str, parent: int | None = None) -> int:
     """Serve in this process until a signal, or until the process `parent` is gone; return the exit code."""
-    _keep_freed()
+    keep_freed()
     app = App(config, os.environ, amend)
     app.open()
     server = Server(app, config, banner, parent)
@@ -84,14 +86,17 @@ def run(config: Config, amend: Amend, sockets: list[socket.socket], banner: str,
     return 1 if server.force_exit else 0
 
 
-def _keep_freed() -> None:
-    """Have the C library keep up to 4 MB of what is freed, for what comes next.
+def keep_freed() -> None:
+    """Have glibc keep up to 4 MB of what is freed, for what comes next; other C libraries have no such function.
 
     A body of 100 KB would else go back to the system with each request, and come from it anew page by page, which takes
-    as long as all else that is done with it. glibc learns that from the first large piece that is freed (mallopt(3):
-    M_MMAP_THRESHOLD), and keeps twice its size. To others it is nothing.
+    as long as all else that is done with it. What is larger than 384 KB comes from the system and goes back, always:
+    glibc's own rule, by which it learns from what is freed, left up to 100 MB behind after large bodies.
     """
-    bytes(2 << 20)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, 4 << 20)
+        mallopt(_MMAP_THRESHOLD, 384 << 10)
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

@@ -1,5 +1,7 @@
 """A client that reads slowly holds its upstream back, and no memory fills up in between."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -150,3 +152,21 @@ def test_one_that_says_nothing_and_leaves_is_forgotten(start: Start) -> None:
 
     assert 0 == relay.stop()
     assert "Traceback" not in relay.output
+
+
+BODIES = """
+from resource import RUSAGE_SELF, getrusage
+from relay.cli.serve import keep_freed
+keep_freed()
+for _ in range(21):
+    before = getrusage(RUSAGE_SELF).ru_minflt
+    bodies = [b"x" * 100_000 for _ in range(20)]
+    del bodies
+print(getrusage(RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_what_large_bodies_took_is_kept_for_the_next_ones() -> None:
+    done = subprocess.run([sys.executable, "-c", BODIES], capture_output=True, text=True, check=True)
+
+    assert int(done.stdout) < 100  # pages; else it is all of them, some 500
