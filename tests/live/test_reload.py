@@ -269,8 +269,7 @@ def test_a_stream_goes_on_over_a_change_of_its_upstream(fresh: RelayProcess, ups
         reload(fresh)
         assert "v2" == asks(fresh, other, model)
         rest = client.read_to(END)
-        assert rest.find(FINISH) < rest.find(DONE)
-        assert FINISH in rest
+        assert piece(FINISH) + piece(DONE) in rest or piece(FINISH + DONE) in rest  # as two reads or one brought them
         assert 1 == len(upstream.requests(model))
         assert ["ok", "ok"] == [row["outcome"] for row in fresh.records(model, 2)]
 
