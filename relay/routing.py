@@ -309,8 +309,10 @@ def _fastest(targets: Sequence[Target], circumstances: Circumstances) -> Sequenc
     drawn = _weighted(targets, circumstances)
 
     def wait(target: Target) -> float:
-        # Unknown is next to nothing, so that it gets tried; not nothing, lest everybody tries one that hangs.
-        return circumstances.first_byte.get(target.name, 1.0) * (1 + circumstances.busy.get(target.upstream, 0))
+        running = circumstances.busy.get(target.upstream, 0)
+        known = circumstances.first_byte.get(target.name)
+        # Unknown is 1 ms for each running request: an idle one gets tried, but not by everybody lest it hangs.
+        return float(running) if known is None else known * (1 + running)
 
     return [*sorted(drawn[:2], key=wait), *sorted(drawn[2:], key=wait)]
 

@@ -245,6 +245,7 @@ LAST = to("z/m")
         ("fastest", (A, B), Circumstances(first_byte={"a/m": 300.0, "b/m": 200.0}), "ba"),
         ("fastest", (A, B), Circumstances(first_byte={"a/m": 300.0, "b/m": 200.0}, busy={"b": 1}), "ab"),
         ("fastest", (A, B), Circumstances(first_byte={"a/m": 300.0}), "ba"),
+        ("fastest", (A, B), Circumstances(first_byte={"a/m": 0.2}), "ba"),
         ("fastest", (A, B), Circumstances(first_byte={"a/m": 300.0}, busy={"b": 400}), "ab"),
         ("fastest", (A, B, C), Circumstances(first_byte={"a/m": 3.0, "b/m": 2.0, "c/m": 1.5}), "bac"),
         ("fastest", (A, B, C, to("d/m")), Circumstances(first_byte={"c/m": 9.0, "d/m": 8.0}), "abdc"),
