@@ -39,32 +39,45 @@ class Repeat(Generic[T]):
         self._vain = 0
         return data[begin:]
 
-    def _look(self, data: bytes) -> int:
-        """Where the body begins, of which the length may have more or fewer digits than the last; -1 for none."""
+    def begun(self, data: bytes) -> tuple[int, int] | None:
+        """Where the body begins and how long it is, if `data` begins a message with the head that is known; else None.
+
+        The body need not be there yet, nor all of it; and there may be more behind it.
+        """
         if not data.startswith(self._start):
-            return -1
+            return None
         at = len(self._start)
         end = data.find(self._behind, at, at + _DIGITS + len(self._behind))
-        begin = end + len(self._behind)
-        if end < 0 or data[at:end] != b"%d" % (len(data) - begin):
-            return -1
-        self._begin = begin
-        return begin
+        digits = data[at:end]
+        if end < 0 or not digits.isdigit() or digits != b"%d" % (length := int(digits)):
+            return None
+        self._vain = 0
+        return end + len(self._behind), length
 
-    def learn(self, data: bytes, body: bytes, known: T) -> None:
+    def _look(self, data: bytes) -> int:
+        """Where the body begins, of which the length may have more or fewer digits than the last; -1 for none."""
+        found = self.begun(data)
+        if found is None or sum(found) != len(data):
+            return -1
+        self._begin = found[0]
+        return self._begin
+
+    def learn(self, data: bytes, body: bytes, known: T, length: int | None = None) -> None:
         """Take the head of `data` for the one that comes again, if it is plain: a parser found `body` behind it.
 
-        Where heads never come again, as with servers that number their answers, this soon ceases to be tried.
+        `length` is that of the whole body, where not all of it has come. Where heads never come again, as with servers
+        that number their answers, this soon ceases to be tried.
         """
         if self._vain == _VAIN:
             return
         head = data[: data.find(_END) + len(_END)]
-        length = _LENGTH.search(head)
-        if length is None:
+        stated = _LENGTH.search(head)
+        if stated is None:
             return
         vain = self._vain + 1
-        self._start, self._behind, self._begin = head[: length.start(1)], head[length.end(1) :], len(head)
-        if self.body(data) != body:
+        self._start, self._behind, self._begin = head[: stated.start(1)], head[stated.end(1) :], len(head)
+        size = len(body) if length is None else length
+        if self.begun(data) != (len(head), size) or data[len(head) :] != body:
             self._start = _NEVER
         self._vain = vain
         self.known = known

@@ -106,6 +106,53 @@ def test_whatever_comes_is_read_as_the_parser_reads_it(
     assert body is None or (known_request[0], body) == read(changed)
 
 
+@given(LINES, LENGTHS, LINES, BODIES, BODIES, st.data())
+def test_a_head_that_is_known_is_known_before_its_body_is_there(
+    before: list[bytes], length: bytes, behind: list[bytes], one: bytes, other: bytes, data: st.DataObject
+) -> None:
+    repeat = known(whole(before, length, behind, one))
+    assert repeat is not None
+    again = whole(before, length, behind, other)
+    begin = len(again) - len(other)
+    come = data.draw(st.integers(0, len(again)))
+
+    assert ((begin, len(other)) if come >= begin else None) == repeat.begun(again[:come])
+    assert (begin, len(other)) == repeat.begun(again + one)
+
+
+@given(LINES, LENGTHS, LINES, BODIES, st.data())
+def test_what_is_known_to_begin_is_what_the_parser_reads_of_it(
+    before: list[bytes], length: bytes, behind: list[bytes], one: bytes, data: st.DataObject
+) -> None:
+    """The same head, with some of its bytes taken out and others put in."""
+    first = whole(before, length, behind, one)
+    begin = data.draw(st.integers(0, len(first)))
+    end = data.draw(st.integers(begin, min(begin + 30, len(first))))
+    changed = first[:begin] + data.draw(BODIES) + first[end:]
+    repeat, known_request = known(first), read(first)
+    assert repeat is not None
+    assert known_request is not None
+
+    found = repeat.begun(changed)
+
+    if found is not None:
+        body = b"x" * found[1]
+        assert (known_request[0], body) == read(changed[: found[0]] + body)
+
+
+@given(LINES, LENGTHS, LINES, BODIES, BODIES, st.data())
+def test_a_head_is_learnt_before_its_body_is_there(
+    before: list[bytes], length: bytes, behind: list[bytes], one: bytes, other: bytes, data: st.DataObject
+) -> None:
+    first, again = whole(before, length, behind, one), whole(before, length, behind, other)
+    missing = data.draw(st.integers(0, len(one)))
+    repeat: Repeat[None] = Repeat()
+
+    repeat.learn(first[: len(first) - missing], one[: len(one) - missing], None, len(one))
+
+    assert other == repeat.body(again)
+
+
 END = b"\r\naccept: */*\r\n\r\n"
 NOT_THE_SAME = {
     "nothing": b"",
@@ -150,6 +197,16 @@ def test_the_begin_of_a_message_behind_a_longer_one_is_no_message() -> None:
 @pytest.mark.parametrize("case", NOT_THE_SAME)
 def test_what_is_not_the_same_is_left_to_the_parser(case: str) -> None:
     assert known_first().body(NOT_THE_SAME[case]) is None
+
+
+BEGIN_THE_SAME = {"no body yet", "half a body", "a byte too many", "a second request behind", "the head alone again"}
+
+
+@pytest.mark.parametrize("case", NOT_THE_SAME)
+def test_what_begins_the_same(case: str) -> None:
+    begins = (len(FIRST) - 2, 2) if case in BEGIN_THE_SAME else None
+
+    assert begins == known_first().begun(NOT_THE_SAME[case])
 
 
 def test_what_looks_like_a_head_in_a_body_is_the_body() -> None:

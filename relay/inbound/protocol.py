@@ -2,6 +2,7 @@
 
 Stock uvicorn has no limit on a head, merges trailers into its headers and waits for an unfinished head for ever; this
 closes all three. A relayed request that is pipelined behind another is served through the ASGI face, in its turn.
+A head that comes again on a connection is not parsed again, whether its body comes with it or in reads of its own.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import logging
 from typing import Any
 
 import httptools
+from msgspec.structs import replace
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -56,6 +58,7 @@ class RelayProtocol(HttpToolsProtocol):
         self._blotter: Blotter = app_state["blotter"]
         self._repeat: Repeat[Head] = Repeat()  # what the next request probably begins with
         self._whole: bytes | None = None  # the body of the relayed request that has just been read
+        self._left = 0  # bytes of a body that are still to come, where a known head began it
         self._peer = ""
         self._in_head = False
         self._in_message = False
@@ -104,18 +107,52 @@ class RelayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        fresh = not self._in_message and (self.cycle is None or self.cycle.response_complete)
-        if fresh and (body := self._repeat.body(data)) is not None:
-            self.cycle = self._turn
-            self._turn.again(self._repeat.known, body)
+        if self._left:
+            self._read_on(data)
             return
+        fresh = not self._in_message and (self.cycle is None or self.cycle.response_complete)
+        if fresh:
+            if (body := self._repeat.body(data)) is not None:
+                self.cycle = self._turn
+                self._turn.again(self._repeat.known, body)
+                return
+            if (found := self._repeat.begun(data)) is not None and sum(found) > len(data):
+                self._begin_again(data, *found)
+                return
         self._read_size = len(data) if not self._in_head else self._read_size + len(data)
         self._feed(data)
         if self._in_head and self._read_size > guard.HEAD_BYTES:
             self._refuse(HeadTooLarge(guard.TOO_LARGE))  # a line without end, of which no callback has told yet
-        if fresh and self._whole is not None:
-            self._repeat.learn(data, self._whole, self._turn.head)
-        self._whole = None
+        if fresh:
+            self._learn(data)
+
+    def _begin_again(self, data: bytes, begin: int, length: int) -> None:
+        """A known head has come, and not yet all of its body: what a parser would say of both is known as well."""
+        self._in_message, self._left, self._since = True, length, self.loop.time()
+        self.cycle = self._turn
+        self._turn.begin(replace(self._repeat.known, length=length), True, True)
+        self._turn.admit("1.1")
+        if begin < len(data):
+            self._read_on(memoryview(data)[begin:])
+
+    def _read_on(self, data: bytes | memoryview) -> None:
+        """More of a body whose head was known, and perhaps what is pipelined behind it."""
+        piece, rest = data[: self._left], data[self._left :]
+        self._left -= len(piece)
+        self.on_body(piece)
+        if not self._left:
+            self.on_message_complete()
+            self._whole = None  # there is nothing to learn of it
+        if rest:
+            self.data_received(bytes(rest))
+
+    def _learn(self, data: bytes) -> None:
+        """Know the head again that this read began with, where it is that of a plain relayed request."""
+        turn, whole, self._whole = self._turn, self._whole, None
+        if whole is not None:
+            self._repeat.learn(data, whole, turn.head)
+        elif self._awaits_body() and turn.keep_alive and turn.head.length is not None and not turn.head.expects:
+            self._repeat.learn(data, turn.come, turn.head, turn.head.length)
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -163,6 +200,10 @@ class RelayProtocol(HttpToolsProtocol):
     def _has_turn(self) -> bool:
         """Whether a relayed request is under way, perhaps with others pipelined behind it."""
         return not self._turn.response_complete
+
+    def _awaits_body(self) -> bool:
+        """Whether the head of a relayed request was let in, and not all of its body has come."""
+        return self._in_message and not self._in_head and self.cycle is self._turn and self._has_turn()
 
     def _refuse_if(self, fault: RelayError | None) -> None:
         if fault is not None:
@@ -233,9 +274,9 @@ class RelayProtocol(HttpToolsProtocol):
         if len(self.pipeline) < _PIPELINED_MAX:
             self.flow.resume_reading()  # who reads on while requests wait sees the client leave
 
-    def on_body(self, body: bytes) -> None:
+    def on_body(self, body: bytes | memoryview) -> None:
         if self.cycle is not self._turn:
-            super().on_body(body)
+            super().on_body(bytes(body))
         elif not self._turn.response_complete:  # else it was refused, and this is thrown away
             self._turn.receive(body)
 

@@ -71,7 +71,7 @@ class Turn:
         self._on_response = on_response
         self._defaults: Sequence[Header] = ()  # the server's own headers,
         self._said = b""  # and how they are written
-        self._body: list[bytes] = []  # what has come of it,
+        self._body: list[bytes | memoryview] = []  # what has come of it,
         self.size = 0  # and how many bytes that are
         self._story: Story | None = None
         self._pause = 0.0  # seconds between two looks whether its stream is silent; 0 while there is none
@@ -123,7 +123,12 @@ class Turn:
             return False
         return True
 
-    def receive(self, piece: bytes) -> None:
+    @property
+    def come(self) -> bytes:
+        """What has come of the body."""
+        return b"".join(self._body)
+
+    def receive(self, piece: bytes | memoryview) -> None:
         """A piece of the body. Raises BodyTooLarge."""
         self.size += len(piece)
         guard.check_length(self.size, self._account.setup.max_body)
@@ -131,7 +136,7 @@ class Turn:
 
     def run(self) -> bytes:
         """The body is whole: serve the request, and return the body."""
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = self.come
         self._body, self.size = [], 0
         self._account.ready_at = time.perf_counter_ns()
         self.serve(body)

@@ -14,7 +14,7 @@ from relay import call
 from relay.call.setup import Setup
 from relay.counters import MemoryCounters
 from relay.inbound.asgi import Receive, Scope, Send
-from relay.inbound.guard import TAKING_SECONDS
+from relay.inbound.guard import BODY_SECONDS, TAKING_SECONDS
 from relay.inbound.protocol import RelayProtocol
 from relay.inbound.watch import Watch
 from relay.journal import Blotter, Journal, frames, segments
@@ -90,6 +90,22 @@ async def test_a_client_that_takes_nothing_is_disconnected(tmp_path: Path, strea
     records = await asyncio.to_thread(recorded, tmp_path)
 
     assert ["client_disconnect" if stream else "ok"] == [record.outcome for record in records]
+
+
+async def test_a_body_that_does_not_come_behind_a_known_head(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with connected(tmp_path) as (connection, client):
+        head, end, _ = request(chat("m"), key=SHOWN).partition(b"\r\n\r\n")
+        statuses = []
+        for sent in (request(chat("m"), key=SHOWN), head + end):
+            await loop.sock_sendall(client, sent)
+            await asyncio.sleep(0.1)
+            connection.tick(loop.time() + BODY_SECONDS)
+            statuses.append((await loop.sock_recv(client, 65536))[:12])
+    records = await asyncio.to_thread(recorded, tmp_path)
+
+    assert [b"HTTP/1.1 200", b"HTTP/1.1 408"] == statuses
+    assert ["ok", "refused"] == [record.outcome for record in records]
 
 
 def recorded(folder: Path) -> list[Record]:

@@ -1,6 +1,7 @@
 """Compressed requests are unpacked, with a limit, and go on plain."""
 
 import gzip
+import time
 import zlib
 from collections.abc import Callable
 
@@ -104,14 +105,18 @@ def test_a_body_just_under_the_limit_passes(relay: RelayProcess, upstream: Upstr
     assert 413 == relay.ask(chat(model, padding="x" * (room + 1))).status
 
 
-def test_a_known_head_lets_no_long_body_in(start: Start, upstream: Upstream, model: str) -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["whole", "head and body apart"])
+def test_a_known_head_lets_no_long_body_in(start: Start, upstream: Upstream, model: str, apart: bool) -> None:
     relay = start(server={"max_body": 5_000})
     upstream.play(model, response({"choices": []}))
 
     with relay.connect() as client:
         answers = []
         for padding in (100, 5_000, 100):
-            client.send(request(chat(model, padding="x" * padding), key=KEY))
+            head, end, body = request(chat(model, padding="x" * padding), key=KEY).partition(b"\r\n\r\n")
+            client.send(head + end + (b"" if apart else body))
+            time.sleep(0.005)
+            client.send(body if apart else b"")
             answers.append(client.answer().status)
 
     assert [200, 413, 200] == answers

@@ -250,6 +250,25 @@ def test_a_request_byte_by_byte(relay: RelayProcess, upstream: Upstream, model: 
     assert chat(model) == upstream.requests(model)[0].body
 
 
+def test_every_cut_of_a_request(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    """On one connection, so that all but the first have a head that is known; behind each lies half of another."""
+    upstream.play(model, FINE)
+    bodies = [chat(model, number=number) for number in (1, 2)]
+    one, other = (request(body, key=KEY) for body in bodies)
+    cuts = range(1, len(one) + 20)
+
+    with relay.connect() as client:
+        for at in cuts:
+            client.send((one + other)[:at])
+            time.sleep(0.001)
+            client.send((one + other)[at:-7])
+            first = client.answer()
+            client.send(other[-7:])
+            assert (at, 200, 200) == (at, first.status, client.answer().status)
+
+    assert bodies * len(cuts) == [seen.body for seen in upstream.requests(model)]
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/v1/models"])
 def test_a_client_that_sends_no_more_still_gets_its_answer(relay: RelayProcess, path: str) -> None:
     for _ in range(5):
