@@ -13,6 +13,7 @@ from relay import splice, sse
 from relay.ask import Ask
 from relay.endpoints import Endpoint
 from relay.errors import BadRequest
+from relay.exchange import Body
 from relay.routing import Alias, Target
 
 _USAGE = b'{"include_usage":true}'
@@ -21,12 +22,13 @@ _Options = dict[str, msgspec.Raw]
 
 
 class Edited(msgspec.Struct, frozen=True, gc=False):  # gc: values alone are in no circle
-    """`body` as the upstream gets it; `names` of what was changed; `asks_usage`: usage is asked for on our behalf.
+    """`body` as the upstream gets it, a long one in pieces; `names` of what was changed.
 
-    `patch` is the changes as a JSON Patch (RFC 6902), where there are more than the model's name.
+    `asks_usage`: usage is asked for on our behalf. `patch` is the changes as a JSON Patch (RFC 6902), where there are
+    more than the model's name.
     """
 
-    body: bytes
+    body: Body
     names: tuple[str, ...]
     asks_usage: bool
     patch: bytes = b""
@@ -57,7 +59,7 @@ def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, may_ask_usa
     if not changes:
         return Edited(body, (), False)
     patch = _patch(fields, changes) if len(changes) > 1 or "model" not in changes else b""
-    return Edited(splice.patch(body, fields, changes), tuple(changes), asks_usage, patch)
+    return Edited(splice.patches(body, fields, changes), tuple(changes), asks_usage, patch)
 
 
 def _patch(fields: splice.Fields, changes: Mapping[str, bytes]) -> bytes:

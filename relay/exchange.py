@@ -18,6 +18,8 @@ BAD_REQUEST, RATE_LIMITED = 400, 429
 
 Header = tuple[bytes, bytes]  # names in lower case
 Lines = bytes  # headers as they stand in a head: each `name: value` with its line end
+Body = bytes | tuple[bytes | memoryview, ...]  # of a request: whole, or a long one in pieces, of which few were copied
+Upload = Body | AsyncIterable[bytes]  # and one of unknown length as it comes
 Take = Callable[[bytes, bool], bool]
 Chunk = Callable[[bytes, int], bool]  # of a whole chunk of HTTP/1.1 as it stands, and where the piece in it begins
 Drained = Callable[[], Awaitable[None]]
@@ -91,9 +93,7 @@ class Engine(Protocol):
     def running(self) -> int:
         """How many requests it has: those whose answer is under way, and those that wait for a connection."""
 
-    def open(
-        self, request: Request, body: bytes | AsyncIterable[bytes], within: float | None = None
-    ) -> Coroutine[Any, Any, Reply]:
+    def open(self, request: Request, body: Upload, within: float | None = None) -> Coroutine[Any, Any, Reply]:
         """Send `request` with `body`, and return when the head of the answer is in.
 
         Within `within` seconds from now, waiting for a connection included, the reply has to be `begun`; None leaves it
@@ -112,6 +112,11 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Close every connection; requests that still run are cut."""
+
+
+def joined(body: Body) -> bytes:
+    """A request's body as one."""
+    return body if isinstance(body, bytes) else b"".join(body)
 
 
 def unframed(framed: bytes, begin: int) -> bytes:

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 _TOGETHER = 32  # writes that wait, before they wait no longer: a turn may be long
-_LARGE = 16 << 10  # bytes that do not wait: a slow client would be noticed too late
+_LARGE = 16 << 10  # bytes in one that do not wait: a slow client would be noticed too late
 _MANY = 2  # writes at the end of a turn, from which on they wait for those of the next,
 _TURNS = 3  # at most for so many in all
+Pieces = tuple[bytes | memoryview, ...]
 log = logging.getLogger("relay")
 
 
@@ -33,7 +34,7 @@ class Outbox:
 
     def __init__(self, before: Callable[[], None] | None = None) -> None:
         self.before = before
-        self.waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self.waiting: list[tuple[asyncio.Transport, Callable[[Any], object], bytes | Pieces]] = []  # each with its verb
         self._call_soon: Callable[[Callable[[], None]], object] | None = None  # the loop's
         self.called = False  # to the end of this turn: something is to be sent, or to be done before that
         self._turns = 0  # that have ended since something waits,
@@ -52,9 +53,9 @@ class Outbox:
         waiting, self.waiting = self.waiting, []
         if self.before is not None:
             self.before()
-        for transport, data in waiting:
+        for transport, send, data in waiting:
             try:
-                transport.write(data)
+                send(data)
             except RuntimeError:  # how it says that it is closed, or was told before that nothing more comes
                 if not transport.is_closing():
                     log.exception("an answer could not be sent")
@@ -99,7 +100,7 @@ class Outgoing(asyncio.Transport):
         waiting = outbox.waiting
         if not waiting:
             outbox.soon()
-        waiting.append((self._transport, data))
+        waiting.append((self._transport, self.now, data))
         if len(waiting) >= _TOGETHER or len(data) > _LARGE:
             outbox.send()
 
@@ -112,12 +113,16 @@ class Outgoing(asyncio.Transport):
         except RuntimeError:
             self.write(data)  # the outbox knows what to make of it
 
-    # --- what comes after all that waits
+    def writelines(self, list_of_data: Iterable[bytes | memoryview]) -> None:  # type: ignore[override]  # as above
+        """Send a text in pieces as `write` does, however long it is: requests are, and no upstream is slow by that."""
+        outbox = self._outbox
+        if not outbox.waiting:
+            outbox.soon()
+        outbox.waiting.append((self._transport, self._transport.writelines, tuple(list_of_data)))
+        if len(outbox.waiting) >= _TOGETHER:
+            outbox.send()
 
-    def writelines(self, list_of_data: Iterable[bytes]) -> None:  # type: ignore[override]  # as above
-        """Send a long text, in pieces, at once."""
-        self._outbox.send()
-        self._transport.writelines(list_of_data)
+    # --- what comes after all that waits
 
     def write_eof(self) -> None:
         self._outbox.send()

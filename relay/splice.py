@@ -16,6 +16,7 @@ import msgspec
 from relay.errors import BadRequest
 
 Fields = dict[str, msgspec.Raw]
+Pieces = tuple[bytes | memoryview, ...]
 
 POLICY = frozenset({"model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"})
 _KNOWN = POLICY | {"messages", "input", "temperature", "top_p", "tools", "tool_choice", "user"}  # need no second look
@@ -23,6 +24,7 @@ _LOOSE = frozenset(name.casefold() for name in POLICY)
 _MODEL = b'"model"'
 _BACKSLASH = ord("\\")
 _LONG = 4096  # bytes; from here on a body is gone through field by field
+_JOINED_MAX = 16 << 10  # bytes of a body that are cheaper copied than sent in pieces
 _ONCE = 2  # pieces around a text that stands once
 _COLON = ord(":")
 _SPACES = frozenset(b" \t\r\n")
@@ -76,13 +78,19 @@ def is_plain(body: bytes, fields: Fields, name: str) -> bool:
     return _value(body, fields, name) >= 0
 
 
-def replaced(body: bytes, fields: Fields, name: str, value: bytes) -> bytes:
-    """`body` with its field `name`, which it has, set to that raw JSON value."""
+def replaced(body: bytes, fields: Fields, name: str, value: bytes) -> bytes | Pieces:
+    """`body` with its field `name`, which it has, set to that raw JSON value; a long one in pieces, as by `patches`."""
     start = _value(body, fields, name)
     if start < 0:
         return _rebuilt(fields, {name: value})
-    whole = memoryview(body) if len(body) > _LONG else body  # a slice of a view is no copy, but takes longer to make
-    return b"".join((whole[:start], value, whole[start + len(fields[name]) :]))
+    end = start + len(fields[name])
+    if len(body) <= _LONG:
+        return b"".join((body[:start], value, body[end:]))
+    whole = memoryview(body)  # a slice of a view is no copy, but takes longer to make
+    pieces = whole[:start], value, whole[end:]
+    if len(body) <= _JOINED_MAX:
+        return b"".join(pieces)
+    return body if whole[start:end] == value else pieces
 
 
 def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
@@ -90,6 +98,12 @@ def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
 
     `fields` is what `read` made of the same body.
     """
+    patched = patches(body, fields, changes)
+    return patched if isinstance(patched, bytes) else b"".join(patched)
+
+
+def patches(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes | Pieces:
+    """The same; of a `body` that is longer than 16 KB in pieces, so that nothing of it is copied."""
     spans: list[tuple[int, int, bytes]] = []
     added: list[bytes] = []
     for name, value in changes.items():
@@ -169,15 +183,15 @@ def _first(body: bytes, fields: Fields, added: list[bytes]) -> tuple[int, int, b
     return at, at, joined if fields else joined[:-1]
 
 
-def _spliced(body: bytes, spans: list[tuple[int, int, bytes]]) -> bytes:
+def _spliced(body: bytes, spans: list[tuple[int, int, bytes]]) -> bytes | Pieces:
     whole = memoryview(body) if len(body) > _LONG else body  # as above
-    pieces: list[bytes | memoryview] = []
+    found: list[bytes | memoryview] = []
     done = 0
     for start, end, value in sorted(spans):
-        pieces += (whole[done:start], value)
+        found += (whole[done:start], value)
         done = end
-    pieces.append(whole[done:])
-    return b"".join(pieces)
+    found.append(whole[done:])
+    return b"".join(found) if len(body) <= _JOINED_MAX else tuple(found)
 
 
 def _rebuilt(fields: Fields, changes: Mapping[str, bytes]) -> bytes:

@@ -7,6 +7,7 @@ import pytest
 from relay.edits import edit, renamed, renamed_event
 from relay.endpoints import Endpoint
 from relay.errors import BadRequest
+from relay.exchange import joined
 from relay.routing import Alias, Target
 from tests.requests import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, ask
 
@@ -50,7 +51,39 @@ def test_a_model_of_any_spelling_is_written_as_json() -> None:
 
     edited = edit(ask(b'{"model":"fast"}'), CHAT, ALIAS, target, True)
 
-    assert {"model": 'a"\\你'} == json.loads(edited.body)
+    assert {"model": 'a"\\你'} == json.loads(joined(edited.body))
+
+
+LONG = {
+    "the model alone": (b'{"model": "fast", "m": "%b"}', b'{"model": "real", "m": "%b"}'),
+    "behind the long one": (b'{"m":"%b","model":"fast"}', b'{"m":"%b","model":"real"}'),
+    "a stream": (b'{"model":"fast","m":"%b","stream":true}',
+                 b'{"stream_options":{"include_usage":true},"model":"real","m":"%b","stream":true}'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_a_long_body_goes_on_in_pieces_that_are_no_copies(case: str) -> None:
+    asked, expected = LONG[case]
+    words = b"x" * 20_000
+
+    edited = edit(ask(asked % words), CHAT, ALIAS, UP, True)
+
+    assert expected % words == joined(edited.body)
+    assert isinstance(edited.body, tuple)
+    assert not [each for each in edited.body if isinstance(each, bytes) and words in each]
+
+
+def test_a_long_body_in_doubt_is_made_anew() -> None:
+    edited = edit(ask(b'{"model":"x","m":"%b","model":"fast"}' % (b"x" * 20_000)), CHAT, ALIAS, UP, True)
+
+    assert b'{"model":"real","m":"%b"}' % (b"x" * 20_000) == edited.body
+
+
+def test_a_long_body_with_nothing_to_change_is_the_same_object() -> None:
+    asked = ask(b'{"model":"real","m":"%b"}' % (b"x" * 20_000))
+
+    assert asked.body is edit(asked, CHAT, ALIAS, UP, True).body
 
 
 STREAM = b'{"model":"real","stream":true%s}'

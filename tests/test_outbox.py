@@ -78,7 +78,6 @@ async def test_writes_go_out_at_the_end_of_the_turn_in_their_order(lines: Lines)
     [
         pytest.param(lambda outgoing: outgoing.close(), [b"ab", b""], id="close"),
         pytest.param(lambda outgoing: outgoing.write_eof(), [b"ab", b""], id="write_eof"),
-        pytest.param(lambda outgoing: outgoing.writelines([b"c", b"d"]), [b"abcd", None], id="writelines"),
         pytest.param(lambda outgoing: outgoing.abort(), [b""], id="abort"),
     ],
 )
@@ -111,6 +110,18 @@ async def test_what_is_large_does_not_wait_either(lines: Lines) -> None:
     second.outgoing.write(bytes(20_000))
 
     assert (b"a", 20_000) == (first.came(), len(second.came() or b""))
+
+
+async def test_a_text_in_pieces_waits_however_long_it_is(lines: Lines) -> None:
+    line = await lines.line()
+
+    line.outgoing.write(b"a")
+    line.outgoing.writelines([b"b", memoryview(bytes(20_000))])
+    line.outgoing.write(b"c")
+    assert line.came() is None
+    await turns()
+
+    assert b"ab" + bytes(20_000) + b"c" == line.came()
 
 
 async def test_one_that_is_alone_waits_for_no_other_turn(lines: Lines) -> None:

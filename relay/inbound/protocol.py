@@ -125,6 +125,7 @@ class RelayProtocol(HttpToolsProtocol):
             self._refuse(HeadTooLarge(guard.TOO_LARGE))  # a line without end, of which no callback has told yet
         if fresh:
             self._learn(data)
+        self._whole = None
 
     def _begin_again(self, data: bytes, begin: int, length: int) -> None:
         """A known head has come, and not yet all of its body: what a parser would say of both is known as well."""
@@ -148,9 +149,9 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _learn(self, data: bytes) -> None:
         """Know the head again that this read began with, where it is that of a plain relayed request."""
-        turn, whole, self._whole = self._turn, self._whole, None
-        if whole is not None:
-            self._repeat.learn(data, whole, turn.head)
+        turn = self._turn
+        if self._whole is not None:
+            self._repeat.learn(data, self._whole, turn.head)
         elif self._awaits_body() and turn.keep_alive and turn.head.length is not None and not turn.head.expects:
             self._repeat.learn(data, turn.come, turn.head, turn.head.length)
 

@@ -6,7 +6,7 @@ Every name and every exception of httpx stays here and in relay.upstream.progres
 import asyncio
 import ssl
 import string
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from importlib.util import find_spec
 from time import monotonic
 from typing import Any, Self, TypeVar
@@ -17,7 +17,7 @@ import httpx
 
 from relay import config
 from relay.errors import Overloaded, UpstreamError, UpstreamTimeout
-from relay.exchange import FINAL, Chunk, Drained, Request, Take, Timeouts
+from relay.exchange import FINAL, Chunk, Drained, Request, Take, Timeouts, Upload, joined
 from relay.line import Line, NoTurn
 from relay.upstream.progress import Progress, wall
 from relay.wire import Origin
@@ -82,9 +82,7 @@ class HttpxEngine:
         """See relay.exchange.Engine."""
         return self._tasks.requests
 
-    async def open(
-        self, request: Request, body: bytes | AsyncIterable[bytes], within: float | None = None
-    ) -> "HttpxReply":
+    async def open(self, request: Request, body: Upload, within: float | None = None) -> "HttpxReply":
         """See relay.exchange.Engine."""
         progress = Progress(self._name, self._timeouts, None if within is None else Deadline.of(within))
         try:
@@ -106,7 +104,7 @@ class HttpxEngine:
         await self._tasks.stop()
         await self._client.aclose()
 
-    async def _sent(self, request: Request, body: bytes | AsyncIterable[bytes], progress: Progress) -> httpx.Response:
+    async def _sent(self, request: Request, body: Upload, progress: Progress) -> httpx.Response:
         """The response whose head is in."""
         await self._tasks.place(progress.deadline)
         try:
@@ -136,7 +134,7 @@ class HttpxEngine:
             raise UpstreamError(f"The proxy of upstream {self._name!r} refused with status {_PROXY_REFUSES}.")
         return response
 
-    def _built(self, request: Request, body: bytes | AsyncIterable[bytes], progress: Progress) -> httpx.Request:
+    def _built(self, request: Request, body: Upload, progress: Progress) -> httpx.Request:
         # httpx takes ASCII alone; the rest of the target stays as it is.
         target = quote_from_bytes(self._path + request.target, safe=string.punctuation).encode()
         patience = self._timeouts.connect
@@ -144,7 +142,7 @@ class HttpxEngine:
             request.method.decode("ascii"),
             self._base.copy_with(raw_path=target),
             headers=list(request.headers),
-            content=body if isinstance(body, bytes) else progress.uploading(body),
+            content=joined(body) if isinstance(body, (bytes, tuple)) else progress.uploading(body),
             extensions={
                 "timeout": {"connect": patience, "pool": patience, "read": None, "write": None},
                 "trace": progress.trace,

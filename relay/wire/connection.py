@@ -14,7 +14,7 @@ from time import monotonic
 import httptools
 
 from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
-from relay.exchange import FINAL, Chunk, Drained, Header, Take, Timeouts
+from relay.exchange import FINAL, Body, Chunk, Drained, Header, Take, Timeouts, Upload
 from relay.outbox import Outbox, Outgoing
 from relay.repeat import Repeat
 from relay.story import Bell, bell
@@ -31,7 +31,7 @@ _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
 
 Released = Callable[["Connection", bool], None]
-Again = Callable[[bytes, bytes, Deadline | None], Awaitable[Answer]]
+Again = Callable[[bytes, Body, Deadline | None], Awaitable[Answer]]
 
 
 class Connection(asyncio.Protocol):
@@ -90,17 +90,17 @@ class Connection(asyncio.Protocol):
 
     # --- what the pool does with it
 
-    async def exchange(
-        self, head: bytes, body: bytes | AsyncIterable[bytes], deadline: Deadline | None = None
-    ) -> Answer:
+    async def exchange(self, head: bytes, body: Upload, deadline: Deadline | None = None) -> Answer:
         """Send a request (`head` is its head up to the framing headers) and wait for the head of the answer."""
         if not self._clean:
             self._begin()
         self.busy, self.since, self._deadline = True, 0.0, deadline
         waiting: Bell | None = None
         try:
-            if isinstance(body, bytes):
+            if isinstance(body, bytes) and len(body) <= _JOINED_MAX:
                 self._send(head, body)
+            elif isinstance(body, (bytes, tuple)):
+                self._send_apart(head, (body,) if isinstance(body, bytes) else body)
             else:
                 await self._upload(head, body)
             if not self._head and self._fault is None:
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
                 self.abort()
             raise
         if self._fault is not None:
-            if self._again is not None and self._stale and isinstance(body, bytes):
+            if self._again is not None and self._stale and isinstance(body, (bytes, tuple)):
                 return await self._again(head, body, deadline)
             raise self._fault
         return Answer(self, self.status, self.headers, self.reused, None if self.reused else self.connect_ms)
@@ -198,14 +198,14 @@ class Connection(asyncio.Protocol):
     # --- sending
 
     def _send(self, head: bytes, body: bytes) -> None:
-        transport = self._transport
-        if transport is None:
-            return
-        self._uploaded = True
-        if len(body) <= _JOINED_MAX:
-            transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
-        else:
-            transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
+        if self._transport is not None:
+            self._uploaded = True
+            self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+
+    def _send_apart(self, head: bytes, body: tuple[bytes | memoryview, ...]) -> None:
+        if self._transport is not None:
+            self._uploaded = True
+            self._transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, sum(map(len, body))), *body))
 
     async def _upload(self, head: bytes, body: AsyncIterable[bytes]) -> None:
         """Send a body of unknown length in chunks; an early answer ends the sending."""

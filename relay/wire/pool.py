@@ -7,12 +7,12 @@ upstream before a single byte of an answer came.
 import asyncio
 import math
 import ssl
-from collections.abc import AsyncIterable, Coroutine
+from collections.abc import Coroutine
 from time import monotonic
 from typing import Any
 
 from relay.errors import Overloaded, UpstreamError, UpstreamFault, UpstreamTimeout
-from relay.exchange import Request, Timeouts, lines
+from relay.exchange import Body, Request, Timeouts, Upload, lines
 from relay.line import Line, NoTurn
 from relay.outbox import Outbox
 from relay.wire.answer import Answer
@@ -56,9 +56,7 @@ class Wire:
         self._period = sweep_period(min(limits))
         self._soon = _NEARLY * timeouts.first_byte  # who waits longer for a head needs no deadline of his own
 
-    def open(
-        self, request: Request, body: bytes | AsyncIterable[bytes], within: float | None = None
-    ) -> Coroutine[Any, Any, Answer]:
+    def open(self, request: Request, body: Upload, within: float | None = None) -> Coroutine[Any, Any, Answer]:
         """See relay.exchange.Engine."""
         head = request.written or self._written(request)
         connection = self._reuse()
@@ -67,9 +65,7 @@ class Wire:
         connection.within = math.inf if within is None else within
         return connection.exchange(head, body)
 
-    async def _opened(
-        self, head: bytes, body: bytes | AsyncIterable[bytes], connection: Connection | None, within: float | None
-    ) -> Answer:
+    async def _opened(self, head: bytes, body: Upload, connection: Connection | None, within: float | None) -> Answer:
         """The exchange for which no connection was idle, or whose head has a deadline."""
         deadline = None if within is None else Deadline.of(within)
         if connection is None:
@@ -81,7 +77,7 @@ class Wire:
         connection.within = math.inf
         return await connection.exchange(head, body, deadline)
 
-    async def _again(self, head: bytes, body: bytes, deadline: Deadline | None) -> Answer:
+    async def _again(self, head: bytes, body: Body, deadline: Deadline | None) -> Answer:
         """The one resend: a new connection has no second one."""
         connection = await self._alone(self._connect(deadline))
         return await connection.exchange(head, body, deadline)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from relay.call.choice import choose
 from relay.call.setup import Setup
 from relay.counters import MemoryCounters
 from relay.errors import RelayError, UpstreamError
-from relay.exchange import Chunk, Drained, Header, Request, Take
+from relay.exchange import Chunk, Drained, Header, Request, Take, Upload
 from relay.health import Health, Policy
 from relay.journal import Journal, frames
 from relay.keys import Key, Keyring
@@ -69,7 +69,7 @@ class Player:
     running: int = 0
     asked: list[bytes] = field(default_factory=list)
 
-    async def open(self, _request: Request, body: bytes | AsyncIterable[bytes], within: float | None = None) -> Answer:
+    async def open(self, _request: Request, body: Upload, within: float | None = None) -> Answer:
         assert isinstance(body, bytes)
         assert within is None or within > 0
         self.asked.append(body)

@@ -1,16 +1,16 @@
 """What a caller does with an engine: a request, and a taker that keeps what it is given."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
 
-from relay.exchange import Engine, Header, Reply, Request, unframed
+from relay.exchange import Engine, Header, Reply, Request, Upload, unframed
 from tests.upstream import piece
 
-Asked = tuple[Request, bytes | AsyncIterable[bytes]]  # what `open` takes
+Asked = tuple[Request, Upload]  # what `open` takes
 HEADERS: tuple[Header, ...] = ((b"authorization", b"Bearer k"), (b"accept-encoding", b"identity"))
 
 
-def post(body: bytes | AsyncIterable[bytes] = b"{}", target: bytes = b"/chat") -> Asked:
+def post(body: Upload = b"{}", target: bytes = b"/chat") -> Asked:
     return Request(b"POST", target, HEADERS), body
 
 

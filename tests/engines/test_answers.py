@@ -106,6 +106,15 @@ async def test_a_body_of_known_length(build: Build, size: int) -> None:
         assert b"x" * size == server.requests[0].body
 
 
+@pytest.mark.parametrize("size", [0, 10, 3_000_000])
+async def test_a_body_in_pieces(build: Build, size: int) -> None:
+    whole_body = b"{" + b"x" * size + b"}"
+    async with peer(playing(whole(b""))) as server:
+        await fetched(build(server.url), post((b"{", memoryview(whole_body)[1:-1], b"}")))
+        assert [b"%d" % len(whole_body)] == server.requests[0].values(b"content-length")
+        assert whole_body == server.requests[0].body
+
+
 async def test_a_body_of_unknown_length_is_sent_as_it_comes(build: Build) -> None:
     arrived = asyncio.Event()
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from relay.errors import UpstreamError
-from relay.exchange import Timeouts
+from relay.exchange import Body, Timeouts
 from relay.line import Line
 from relay.upstream.over_httpx import HttpxEngine
 from relay.wire import Wire
@@ -111,7 +111,8 @@ async def test_a_request_that_starts_at_the_very_end_of_another(build: Build) ->
         assert (200, b"whole") == await following[0]
 
 
-async def test_a_request_on_a_stale_connection_is_sent_once_more(build: Build, kind: str) -> None:
+@pytest.mark.parametrize("body", [b"{}", (b"{", memoryview(b"}"))], ids=["whole", "in pieces"])
+async def test_a_request_on_a_stale_connection_is_sent_once_more(build: Build, kind: str, body: Body) -> None:
     if kind == "httpx":
         pytest.skip("httpx does not send a request again")
 
@@ -124,8 +125,9 @@ async def test_a_request_on_a_stale_connection_is_sent_once_more(build: Build, k
     async with peer(script) as server:
         engine = build(server.url)
         assert (200, b"ok") == await fetched(engine)
-        reply = await engine.open(*post())
+        reply = await engine.open(*post(body))
         assert (False, b"ok") == (reply.reused, await pumped(reply))
+        assert b"{}" == server.requests[-1].body
         assert [2, 1] == [len(talk.requests) for talk in server.talks]
 
 

@@ -20,6 +20,13 @@ async def test_a_configured_authority_is_trusted(build: Build, tls: ssl.SSLConte
         assert [2] == [len(talk.requests) for talk in server.talks]
 
 
+async def test_a_body_in_pieces(build: Build, tls: ssl.SSLContext, ca: Path) -> None:
+    body = b"x" * 3_000_000
+    async with peer(playing(whole(b"")), tls=tls) as server:
+        await fetched(build(server.url, ca=ca), post((b"{", memoryview(body), b"}")))
+        assert b"{%b}" % body == server.requests[0].body
+
+
 async def test_an_unknown_authority_is_not(build: Build, tls: ssl.SSLContext) -> None:
     async with peer(playing(whole(b"secret")), tls=tls) as server:
         with pytest.raises(UpstreamError, match=r"^The certificate of upstream 'up' is not trusted: .+\.$"):

@@ -258,6 +258,7 @@ def test_every_cut_of_a_request(relay: RelayProcess, upstream: Upstream, model: 
     cuts = range(1, len(one) + 20)
 
     with relay.connect() as client:
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for at in cuts:
             client.send((one + other)[:at])
             time.sleep(0.001)

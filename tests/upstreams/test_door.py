@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from relay import ask as asking
 from relay import config, endpoints
 from relay.config.secret import Secret
 from relay.errors import BadRequest, Overloaded, RelayError, SetupFault, UpstreamAuthFailed, UpstreamError
-from relay.exchange import Chunk, Drained, Header, Request, Take
+from relay.exchange import Chunk, Drained, Header, Request, Take, Upload
 from relay.record import Try
 from relay.routing import Alias, Target
 from relay.upstream import door, kinds
@@ -66,7 +65,7 @@ class Player:
     withins: list[float] = field(default_factory=list)
     running: int = 0
 
-    async def open(self, request: Request, body: bytes | AsyncIterable[bytes], within: float | None = None) -> Played:
+    async def open(self, request: Request, body: Upload, within: float | None = None) -> Played:
         assert isinstance(body, bytes)
         self.withins.append(within or 0.0)
         self.requests.append(request)

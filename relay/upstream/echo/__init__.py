@@ -6,12 +6,12 @@ with no account. It repeats what it is told, calls tools, and fills in schemas: 
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from relay.errors import MethodNotAllowed, RelayError, UnknownUrl, UpstreamError
-from relay.exchange import Chunk, Drained, Header, Request, Take
+from relay.exchange import Chunk, Drained, Header, Request, Take, Upload, joined
 from relay.upstream.echo import chat, completions, embeddings, images, moderations, responses
 from relay.upstream.echo.body import Served, fresh
 
@@ -71,13 +71,13 @@ class EchoEngine:
     async def open(
         self,
         request: Request,
-        body: bytes | AsyncIterable[bytes],
+        body: Upload,
         within: float | None = None,  # noqa: ARG002  # it answers at once
     ) -> EchoReply:
         """Answer; what the OpenAI API would refuse is an answer too, with its status and error body."""
-        body = body if isinstance(body, bytes) else b"".join([part async for part in body])
+        asked = joined(body) if isinstance(body, (bytes, tuple)) else b"".join([part async for part in body])
         try:
-            served = _serve(request, body, int(self.clock()))
+            served = _serve(request, asked, int(self.clock()))
         except RelayError as refusal:
             return _reply(refusal.status, refusal.body())
         return _reply(HTTPStatus.OK.value, served)
