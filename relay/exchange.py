@@ -16,6 +16,8 @@ FINAL = range(200, 600)  # what the head of an answer can say: below are those t
 NO_SUCCESS, ERROR = 300, 400
 BAD_REQUEST, RATE_LIMITED = 400, 429
 
+JOINED_MAX = 16 << 10  # bytes of a request's body that are cheaper copied than sent in pieces, or beside its head
+
 Header = tuple[bytes, bytes]  # names in lower case
 Lines = bytes  # headers as they stand in a head: each `name: value` with its line end
 Body = bytes | tuple[bytes | memoryview, ...]  # of a request: whole, or a long one in pieces, of which few were copied

@@ -20,7 +20,6 @@ _TOGETHER = 32  # writes that wait, before they wait no longer: a turn may be lo
 _LARGE = 16 << 10  # bytes in one that do not wait: a slow client would be noticed too late
 _MANY = 2  # writes at the end of a turn, from which on they wait for those of the next,
 _TURNS = 3  # at most for so many in all
-Pieces = tuple[bytes | memoryview, ...]
 log = logging.getLogger("relay")
 
 
@@ -34,7 +33,7 @@ class Outbox:
 
     def __init__(self, before: Callable[[], None] | None = None) -> None:
         self.before = before
-        self.waiting: list[tuple[asyncio.Transport, Callable[[Any], object], bytes | Pieces]] = []  # each with its verb
+        self.waiting: list[tuple[asyncio.Transport, Callable[[Any], object], object]] = []  # each with its verb
         self._call_soon: Callable[[Callable[[], None]], object] | None = None  # the loop's
         self.called = False  # to the end of this turn: something is to be sent, or to be done before that
         self._turns = 0  # that have ended since something waits,

@@ -3,7 +3,7 @@
 What is checked is what is sent: a field whose place in the bytes is beyond doubt is spliced in place; in any doubt
 (a key written twice or with escapes) the object is rebuilt from its raw values, so that one reading is left.
 Case variants of the fields that decide something are refused, since some parsers would take them for the real ones.
-Knows JSON, and nothing of models, upstreams or HTTP.
+Knows JSON and what a body is, and nothing of models, upstreams or how it is sent.
 """
 
 import json
@@ -14,9 +14,9 @@ from functools import lru_cache
 import msgspec
 
 from relay.errors import BadRequest
+from relay.exchange import JOINED_MAX, Body, joined
 
 Fields = dict[str, msgspec.Raw]
-Pieces = tuple[bytes | memoryview, ...]
 
 POLICY = frozenset({"model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"})
 _KNOWN = POLICY | {"messages", "input", "temperature", "top_p", "tools", "tool_choice", "user"}  # need no second look
@@ -24,7 +24,6 @@ _LOOSE = frozenset(name.casefold() for name in POLICY)
 _MODEL = b'"model"'
 _BACKSLASH = ord("\\")
 _LONG = 4096  # bytes; from here on a body is gone through field by field
-_JOINED_MAX = 16 << 10  # bytes of a body that are cheaper copied than sent in pieces
 _ONCE = 2  # pieces around a text that stands once
 _COLON = ord(":")
 _SPACES = frozenset(b" \t\r\n")
@@ -78,7 +77,7 @@ def is_plain(body: bytes, fields: Fields, name: str) -> bool:
     return _value(body, fields, name) >= 0
 
 
-def replaced(body: bytes, fields: Fields, name: str, value: bytes) -> bytes | Pieces:
+def replaced(body: bytes, fields: Fields, name: str, value: bytes) -> Body:
     """`body` with its field `name`, which it has, set to that raw JSON value; a long one in pieces, as by `patches`."""
     start = _value(body, fields, name)
     if start < 0:
@@ -88,7 +87,7 @@ def replaced(body: bytes, fields: Fields, name: str, value: bytes) -> bytes | Pi
         return b"".join((body[:start], value, body[end:]))
     whole = memoryview(body)  # a slice of a view is no copy, but takes longer to make
     pieces = whole[:start], value, whole[end:]
-    if len(body) <= _JOINED_MAX:
+    if len(body) <= JOINED_MAX:
         return b"".join(pieces)
     return body if whole[start:end] == value else pieces
 
@@ -98,11 +97,10 @@ def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
 
     `fields` is what `read` made of the same body.
     """
-    patched = patches(body, fields, changes)
-    return patched if isinstance(patched, bytes) else b"".join(patched)
+    return joined(patches(body, fields, changes))
 
 
-def patches(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes | Pieces:
+def patches(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> Body:
     """The same; of a `body` that is longer than 16 KB in pieces, so that nothing of it is copied."""
     spans: list[tuple[int, int, bytes]] = []
     added: list[bytes] = []
@@ -179,11 +177,11 @@ def _quoted(name: str) -> bytes:
 def _first(body: bytes, fields: Fields, added: list[bytes]) -> tuple[int, int, bytes]:
     """The span that puts `added` right behind the opening brace."""
     at = body.index(b"{") + 1
-    joined = b"".join(added)
-    return at, at, joined if fields else joined[:-1]
+    members = b"".join(added)
+    return at, at, members if fields else members[:-1]
 
 
-def _spliced(body: bytes, spans: list[tuple[int, int, bytes]]) -> bytes | Pieces:
+def _spliced(body: bytes, spans: list[tuple[int, int, bytes]]) -> Body:
     whole = memoryview(body) if len(body) > _LONG else body  # as above
     found: list[bytes | memoryview] = []
     done = 0
@@ -191,7 +189,7 @@ def _spliced(body: bytes, spans: list[tuple[int, int, bytes]]) -> bytes | Pieces
         found += (whole[done:start], value)
         done = end
     found.append(whole[done:])
-    return b"".join(found) if len(body) <= _JOINED_MAX else tuple(found)
+    return b"".join(found) if len(body) <= JOINED_MAX else tuple(found)
 
 
 def _rebuilt(fields: Fields, changes: Mapping[str, bytes]) -> bytes:

@@ -78,6 +78,7 @@ async def test_writes_go_out_at_the_end_of_the_turn_in_their_order(lines: Lines)
     [
         pytest.param(lambda outgoing: outgoing.close(), [b"ab", b""], id="close"),
         pytest.param(lambda outgoing: outgoing.write_eof(), [b"ab", b""], id="write_eof"),
+        pytest.param(lambda outgoing: outgoing.writelines([b"c", b"d"]), [b"abcd", None], id="writelines"),
         pytest.param(lambda outgoing: outgoing.abort(), [b""], id="abort"),
     ],
 )

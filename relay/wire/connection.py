@@ -14,7 +14,7 @@ from time import monotonic
 import httptools
 
 from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
-from relay.exchange import FINAL, Body, Chunk, Drained, Header, Take, Timeouts, Upload
+from relay.exchange import FINAL, JOINED_MAX, Body, Chunk, Drained, Header, Take, Timeouts, Upload
 from relay.outbox import Outbox, Outgoing
 from relay.repeat import Repeat
 from relay.story import Bell, bell
@@ -24,7 +24,6 @@ from relay.wire.patience import Deadline, Pace, late
 
 _HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
 _KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
-_JOINED_MAX = 16 * 1024  # bytes of a request's body that are cheaper copied behind its head than sent beside it
 _INFORMATIONAL_MAX = 32  # 1xx answers before the real one
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _INFORMATIONAL = range(100, 200)
@@ -97,7 +96,7 @@ class Connection(asyncio.Protocol):
         self.busy, self.since, self._deadline = True, 0.0, deadline
         waiting: Bell | None = None
         try:
-            if isinstance(body, bytes) and len(body) <= _JOINED_MAX:
+            if isinstance(body, bytes) and len(body) <= JOINED_MAX:
                 self._send(head, body)
             elif isinstance(body, (bytes, tuple)):
                 self._send_apart(head, (body,) if isinstance(body, bytes) else body)
