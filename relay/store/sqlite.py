@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
@@ -24,6 +25,7 @@ from relay.store.rows import Row, named_queries, together
 
 _DAY = 86_400_000_000  # microseconds
 _END = 2**63 - 1  # later than any moment
+_WAIT = 5  # seconds for another's lock
 _PURGED = 500  # records after which a purge lets others write
 _FRESH = 16_384  # spans of which is remembered that they are stored, so that a history costs no look-up
 _SQL = files("relay.store") / "sql"
@@ -45,7 +47,7 @@ class SqliteStore:
             if not readonly:
                 _create(path)
             uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rw'}"
-            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5)
+            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_WAIT)
         except OSError as fault:
             raise SetupFault(f"store {path}: {fault.strerror}; the relay needs a file it can write to") from fault
         except sqlite3.Error as fault:
@@ -230,10 +232,22 @@ class SqliteStore:
                     f"store {self._path}: version {version} is not current; `relay serve` brings it up to date"
                 )
             return
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._log_ahead()
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA journal_size_limit = 67108864")
         self._migrate()
+
+    def _log_ahead(self) -> None:
+        """SQLite waits for nobody where a read becomes a write, as here (https://sqlite.org/c3ref/busy_handler.html)."""
+        until = time.monotonic() + _WAIT
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as fault:
+                if fault.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(0.01)
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
@@ -446,6 +447,18 @@ def test_sqlite_is_opened_by_several_at_once(tmp_path: Path) -> None:
         thread.join()
 
     assert [1] * 8 == versions
+
+
+def test_sqlite_waits_for_who_writes_to_a_new_file(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(0.1, other.execute, ["COMMIT"])
+        end.start()
+
+        with SqliteStore(tmp_path / "relay.db") as store:
+            assert 1 == store.keys_version()
+
+        end.join()
 
 
 def newer(path: Path) -> None:
