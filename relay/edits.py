@@ -17,8 +17,9 @@ from relay.exchange import Body
 from relay.routing import Alias, Target
 
 _USAGE = b'{"include_usage":true}'
+_ASKING = frozenset({_USAGE, b'{"include_usage": true}'})  # as nearly all clients write it who ask for it themselves
 _MODEL = ("model",)
-_Options = dict[str, msgspec.Raw]
+_options = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Edited(msgspec.Struct, frozen=True, gc=False):  # gc: values alone are in no circle
@@ -73,15 +74,18 @@ def _patch(fields: splice.Fields, changes: Mapping[str, bytes]) -> bytes:
 
 def _usage_options(raw: bytes | msgspec.Raw | None) -> bytes | None:
     """These `stream_options` with usage asked for; None where they ask for it already."""
-    if raw is None or bytes(raw) == b"null":
+    said = b"null" if raw is None else bytes(raw)
+    if said == b"null":
         return _USAGE
+    if said in _ASKING:
+        return None
     try:
-        options = msgspec.json.decode(raw, type=_Options)
+        options = _options.decode(said)
     except msgspec.DecodeError as fault:
         raise BadRequest("'stream_options' must be an object.", param="stream_options") from fault
     if splice.flag(options, "include_usage"):
         return None
-    return splice.patch(bytes(raw), options, {"include_usage": b"true"})
+    return splice.patch(said, options, {"include_usage": b"true"})
 
 
 def renamed(body: bytes, name: str) -> bytes:

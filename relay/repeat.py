@@ -25,12 +25,14 @@ class Repeat(Generic[T]):
 
     def __init__(self) -> None:
         self._start = self._behind = _NEVER  # the bytes of the head before and behind the length
-        self._begin = 0  # where the last body began
+        self._begin = 0  # where the last body began; 0 while no head is known
         self._vain = 0
 
     def body(self, data: bytes) -> bytes | None:
         """The body, if `data` is one whole message with the head that is known and nothing more; else None."""
         begin = self._begin
+        if not begin:
+            return None
         length = len(data) - begin
         if length < 0 or data[:begin] != b"%b%d%b" % (self._start, length, self._behind):
             begin = self._look(data)
@@ -78,6 +80,6 @@ class Repeat(Generic[T]):
         self._start, self._behind, self._begin = head[: stated.start(1)], head[stated.end(1) :], len(head)
         size = len(body) if length is None else length
         if self.begun(data) != (len(head), size) or data[len(head) :] != body:
-            self._start = _NEVER
+            self._start, self._begin = _NEVER, 0
         self._vain = vain
         self.known = known

@@ -102,6 +102,10 @@ def patch(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> bytes:
 
 def patches(body: bytes, fields: Fields, changes: Mapping[str, bytes]) -> Body:
     """The same; of a `body` that is longer than 16 KB in pieces, so that nothing of it is copied."""
+    if len(changes) == 1:
+        ((name, value),) = changes.items()
+        if name in fields:
+            return replaced(body, fields, name, value)
     spans: list[tuple[int, int, bytes]] = []
     added: list[bytes] = []
     for name, value in changes.items():

@@ -28,7 +28,8 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> bytes:
         """All whole events that `data` completes, as one piece; empty when there is none yet."""
-        if self._began and not self._kept and data.endswith((b"\n\n", b"\r\n\r\n")):
+        if not self._kept and data.endswith((b"\n\n", b"\r\n\r\n")) and (self._began or data.startswith(b"data:")):
+            self._began = True
             return data  # the usual case: the network cut where the events end
         if not self._began:
             data = self._opening(data)
@@ -70,8 +71,9 @@ class EventSplitter:
 
 def _last_end(window: bytes) -> int:
     """Where the last event in `window` ends; 0 when none does."""
-    if b"\r" not in window:
-        return window.rfind(b"\n\n") + 2 if b"\n\n" in window else 0
+    if window.find(b"\r") < 0:
+        end = window.rfind(b"\n\n")
+        return end + 2 if end >= 0 else 0
     # A final CR that does not repeat is probably half of a CR LF: wait for the other half.
     stop = len(window) - 1 if window.endswith(b"\r") and not window.endswith(b"\r\r") else len(window)
     end = 0
@@ -97,7 +99,12 @@ def events(whole: bytes) -> list[bytes]:
 
 def data(event: bytes) -> bytes | None:
     """The event's data, its lines joined by LF; None for an event that has none (a comment, a blank)."""
-    if event.startswith(b"data:") and (end := event.find(b"\n")) >= 0 and event[end:] == b"\n\n" and b"\r" not in event:
+    if (
+        event.startswith(b"data:")
+        and (end := event.find(b"\n")) >= 0
+        and event[end:] == b"\n\n"
+        and event.find(b"\r") < 0
+    ):
         return event[6:end] if event[5:6] == b" " else event[5:end]  # the usual case: one line
     lines = [line[5:].removeprefix(b" ") for line in _LINE.split(event) if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None

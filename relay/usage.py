@@ -187,7 +187,7 @@ def _searched(whole: bytes) -> bool:
         and whole.count(b'"usage":null') == whole.count(b'"usage"')
         and whole.find(sse.DONE) < 0
         and whole.find(b'"error"') < 0
-        and not ((whole.find(b'ed"') >= 0 or whole.find(b'ete"') >= 0) and _LAST_TYPES.search(whole))
+        and not ((whole.find(b'failed"') >= 0 or whole.find(b"complete") >= 0) and _LAST_TYPES.search(whole))
     )
 
 

@@ -64,7 +64,8 @@ def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
     whole = reply.whole
     delivery: Delivery
     if found.streams:
-        delivery = Stream(account, opened, found.told, sink)
+        refrain, alias, hides_usage = Refrain(account), account.plan.renamed, opened.edited.asks_usage
+        delivery = Stream(account, reply, found.told, sink, alias, hides_usage, refrain, refrain.chunk)
     else:
         told = found.told if reply.status < ERROR else found.told + _advice(account, reply)
         if found.held and whole is not None:  # nearly all that is no stream
@@ -205,62 +206,53 @@ class Whole(msgspec.Struct, eq=False):
         return True
 
 
-class Stream:
-    """See the head of this module."""
+class Stream(msgspec.Struct, eq=False):
+    """See the head of this module. `alias` is what the model is called in its answer, None for its own name.
 
-    __slots__ = (
-        "_account", "_alias", "_early", "_hides_usage", "_meter", "_refrain", "_reply", "_sink", "_splitter", "_told",
-        "begun", "chunk", "fault",
-    )  # fmt: skip
+    `early` is what came before the first event that says something.
+    """
 
-    def __init__(
-        self,
-        account: Account,
-        opened: Opened,
-        told: Lines,
-        sink: Sink,
-    ) -> None:
-        self._account = account
-        self._told = told
-        self._reply = opened.reply
-        self._hides_usage = opened.edited.asks_usage
-        self._sink = sink
-        self._alias = account.plan.renamed
-        self._splitter = sse.EventSplitter()
-        self._meter = usage.Meter()
-        self.begun = False
-        self._refrain = Refrain(account)
-        self.chunk: Chunk | None = self._refrain.chunk
-        self._early = b""  # what came before the first event that says something
-        self.fault: RelayError | None = None
+    account: Account
+    reply: Reply
+    told: Lines
+    sink: Sink
+    alias: str | None
+    hides_usage: bool
+    refrain: Refrain
+    chunk: Chunk | None
+    splitter: sse.EventSplitter = msgspec.field(default_factory=sse.EventSplitter)
+    meter: usage.Meter = msgspec.field(default_factory=usage.Meter)
+    begun: bool = False
+    early: bytes = b""
+    fault: RelayError | None = None
 
     def take(self, piece: bytes, last: bool) -> bool:
         """Pass on the whole events that `piece` completes, and at the end what the end asks for."""
         held = self._take(piece, last)
-        steady = self.begun and self._alias is None and self._splitter.is_empty and self._account.outcome is None
-        self._refrain.passage = self._sink.passage() if steady else None
+        steady = self.begun and self.alias is None and self.splitter.is_empty and self.account.outcome is None
+        self.refrain.passage = self.sink.passage() if steady else None
         return held
 
     def _take(self, piece: bytes, last: bool) -> bool:
         """Any piece, looked at closely unless a few searches find nothing in it."""
         if self.fault is not None:
             return True
-        out = self._splitter.feed(piece) if piece else b""
+        out = self.splitter.feed(piece) if piece else b""
         if last:
-            self._account.last_at = time.perf_counter_ns()
-            out += self._completed(self._splitter.rest())
-        if out and (last or self._alias is not None or not self._is_plain(out)):
+            self.account.last_at = time.perf_counter_ns()
+            out += self._completed(self.splitter.rest())
+        if out and (last or self.alias is not None or not self._is_plain(out)):
             out = self._read(out)
         if not self.begun:
-            out, self._early = self._early + out, b""
+            out, self.early = self.early + out, b""
             if not self._begin(out, last):
                 return self.fault is not None
         return self._send(out, last)
 
     def _is_plain(self, whole: bytes) -> bool:
-        plain = self._meter.plain(whole)
-        if plain:
-            self._refrain.learn(whole)
+        plain = self.meter.plain(whole)
+        if plain and self.begun:  # the first event is like no other, and in a hurry
+            self.refrain.learn(whole)
         return plain
 
     def _completed(self, rest: bytes) -> bytes:
@@ -275,38 +267,38 @@ class Stream:
 
     def _read(self, whole: bytes) -> bytes:
         """These events as the client gets them."""
-        meter = self._meter
+        meter = self.meter
         kept: list[bytes] = []
         for event in sse.events(whole):
-            hidden = meter.read(event) and self._hides_usage
+            hidden = meter.read(event) and self.hides_usage
             if not hidden:
-                kept.append(event if self._alias is None else edits.renamed_event(event, self._alias))
-        if self._account.outcome is None:
-            self._account.usage = meter.usage
+                kept.append(event if self.alias is None else edits.renamed_event(event, self.alias))
+        if self.account.outcome is None:
+            self.account.usage = meter.usage
         return b"".join(kept)
 
     def _begin(self, out: bytes, last: bool) -> bool:
         """Send the head once there is an event to send with it; an error as the first event becomes a real error."""
-        if self._meter.errored and (fault := first_error(out, self._upstream)) is not None:
+        if self.meter.errored and (fault := first_error(out, self._upstream)) is not None:
             self.fault = fault
             return False
-        if not (out and self._meter.spoke):
-            if last and self._account.head.endpoint.finishes:
+        if not (out and self.meter.spoke):
+            if last and self.account.head.endpoint.finishes:
                 self.fault = self._too_early()
             if self.fault is not None or not last:
-                self._early = out  # comments alone promise nothing: a real error may still follow
+                self.early = out  # comments alone promise nothing: a real error may still follow
                 return False
         self.begun = True
-        self._reply.begun()
-        self._account.status = self._reply.status
-        self._sink.start(self._reply.status, self._account.marks() + self._told, None)
-        heartbeat = self._account.setup.heartbeat
+        self.reply.begun()
+        self.account.status = self.reply.status
+        self.sink.start(self.reply.status, self.account.marks() + self.told, None)
+        heartbeat = self.account.setup.heartbeat
         if heartbeat is not None:
-            self._sink.beat(heartbeat)
+            self.sink.beat(heartbeat)
         return True
 
     def _send(self, out: bytes, last: bool) -> bool:
-        account, meter = self._account, self._meter
+        account, meter = self.account, self.meter
         if last and not (meter.done or meter.finished or meter.errored) and account.head.endpoint.finishes:
             self._cut("incomplete", self._too_early(), out)
             return False
@@ -315,45 +307,45 @@ class Stream:
         if last or meter.done:  # with [DONE] a client has all it wants: nothing delivered goes unlogged
             self._settle()
         if last:
-            self._sink.end(out)
+            self.sink.end(out)
             return False
-        return self._sink.write(out) if out else False
+        return self.sink.write(out) if out else False
 
     def _too_early(self) -> UpstreamError:
         return UpstreamError(f"Upstream {self._upstream!r} ended its stream too early.")
 
     @property
     def _upstream(self) -> str:
-        return self._account.target.upstream if self._account.target else ""
+        return self.account.target.upstream if self.account.target else ""
 
     def _settle(self) -> None:
-        if self._meter.errored:
-            self._account.settle("upstream_error", "the upstream sent an error event")
+        if self.meter.errored:
+            self.account.settle("upstream_error", "the upstream sent an error event")
         else:
-            self._account.settle("ok")
+            self.account.settle("ok")
 
     def _cut(self, outcome: Outcome, fault: RelayError, out: bytes = b"") -> None:
         """The one error event that a cut stream ends in, and the end."""
-        out += sse.event(fault.body(self._account.id))
-        self._account.sends(out)
-        self._account.settle(outcome, fault.message)
-        self._sink.end(out)
+        out += sse.event(fault.body(self.account.id))
+        self.account.sends(out)
+        self.account.settle(outcome, fault.message)
+        self.sink.end(out)
 
     async def drained(self) -> None:
         """See Delivery."""
         if self.fault is not None:
             raise self.fault
-        await self._sink.drained()
+        await self.sink.drained()
 
     def fail(self, fault: RelayError) -> bool:
         """See Delivery. A stream that said it was done, or what failed, has said all, whatever its connection does."""
         if not self.begun:
             return False
-        out = self._read(self._completed(self._splitter.rest()))
-        if self._meter.done or self._meter.errored:
-            self._account.sends(out)
+        out = self._read(self._completed(self.splitter.rest()))
+        if self.meter.done or self.meter.errored:
+            self.account.sends(out)
             self._settle()
-            self._sink.end(out)
+            self.sink.end(out)
         else:
             self._cut(outcome_of(fault), fault, out)
         return True

@@ -91,8 +91,6 @@ class Connection(asyncio.Protocol):
 
     async def exchange(self, head: bytes, body: Upload, deadline: Deadline | None = None) -> Answer:
         """Send a request (`head` is its head up to the framing headers) and wait for the head of the answer."""
-        if not self._clean:
-            self._begin()
         self.busy, self.since, self._deadline = True, 0.0, deadline
         waiting: Bell | None = None
         try:
@@ -393,7 +391,9 @@ class Connection(asyncio.Protocol):
         if not self.busy:
             return
         self.busy, self._take, self._chunk = False, None, None
-        if not reusable:
+        if reusable:
+            self._begin()  # now, since the next request is in a hurry
+        else:
             self.close()
         self._released(self, reusable and not self.closed)
         self._wake()
