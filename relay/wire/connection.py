@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
             raise
         if self._fault is not None:
             raise self._fault
-        # Not a moment earlier: who is given the connection next starts over all that the lines above look at.
+        # Not a moment earlier: it starts over all that the lines above look at.
         self._finish(reusable=self._reusable and self._uploaded and not self._spent)
 
     def begun(self) -> None:
@@ -390,10 +390,11 @@ class Connection(asyncio.Protocol):
         """The answer is over: give the connection back, and wake who waits."""
         if not self.busy:
             return
-        self.busy, self._take, self._chunk = False, None, None
+        self.busy = False
         if reusable:
             self._begin()  # now, since the next request is in a hurry
         else:
+            self._take = self._chunk = None
             self.close()
         self._released(self, reusable and not self.closed)
         self._wake()
