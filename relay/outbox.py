@@ -3,8 +3,8 @@
 A write to a socket often wakes the process at its other end, which costs more than the write itself. Of many that
 follow close on each other, most find that process awake already. So under load a turn's writes also wait for those of
 the next ones, if these come at once; one that is alone does not. Nor does a piece of an answer of which more is to
-come, as the next turn seldom brings more of those: it goes right to its transport. uvloop's hold what they are given
-until all that was there to be read has been read, so that pieces still go out together.
+come, as the next turn seldom brings more of those, nor a request that nobody is there to go out with: it goes right to
+its transport.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ _TOGETHER = 32  # writes that wait, before they wait no longer: a turn may be lo
 _LARGE = 16 << 10  # bytes in one that do not wait: a slow client would be noticed too late
 _MANY = 2  # writes at the end of a turn, from which on they wait for those of the next,
 _TURNS = 3  # at most for so many in all
+QUIET = 5  # singles, from which on it is quiet: what is alone then will find no company by waiting
 log = logging.getLogger("relay")
 
 
@@ -29,13 +30,14 @@ class Outbox:
     `before` is called before anything is sent.
     """
 
-    __slots__ = ("_call_soon", "_seen", "_turns", "before", "called", "waiting")
+    __slots__ = ("_call_soon", "_seen", "_turns", "before", "called", "singles", "waiting")
 
     def __init__(self, before: Callable[[], None] | None = None) -> None:
         self.before = before
         self.waiting: list[tuple[asyncio.Transport, Callable[[Any], object], object]] = []  # each with its verb
         self._call_soon: Callable[[Callable[[], None]], object] | None = None  # the loop's
         self.called = False  # to the end of this turn: something is to be sent, or to be done before that
+        self.singles = 0  # times in a row that one write went out by itself
         self._turns = 0  # that have ended since something waits,
         self._seen = 0  # and how many waited at the end of the last of them
 
@@ -50,6 +52,7 @@ class Outbox:
     def send(self) -> None:
         """Send what waits, over those connections that are still there."""
         waiting, self.waiting = self.waiting, []
+        self.singles = self.singles + 1 if len(waiting) < _MANY else 0
         if self.before is not None:
             self.before()
         for transport, send, data in waiting:
@@ -104,7 +107,7 @@ class Outgoing(asyncio.Transport):
             outbox.send()
 
     def piece(self, data: bytes) -> None:
-        """Send `data` now, of an answer of which more is to come, and before it whatever waits in the outbox."""
+        """Send `data` now, and before it whatever waits in the outbox."""
         if self._outbox.waiting:
             self._outbox.send()
         try:

@@ -155,6 +155,18 @@ async def test_writes_wait_while_turns_bring_more(writes: list[int], sent: list[
     assert sent == [size for size in came if size]
 
 
+async def test_singles_are_counted_until_something_goes_out_in_company(lines: Lines) -> None:
+    line, counted = await lines.line(), []
+
+    for writes in (1, 1, 2, 1, 0, 3, 1):
+        for _ in range(writes):
+            line.outgoing.write(b"a")
+        await turns()
+        counted.append(lines.outbox.singles)
+
+    assert [1, 2, 0, 1, 1, 0, 1] == counted
+
+
 async def test_a_piece_goes_right_to_its_transport(lines: Lines) -> None:
     line = await lines.line()
 

@@ -1,4 +1,4 @@
-"""One connection to an upstream: sends a request, parses the answer, hands its body on as it comes. Knows no pool.
+"""One connection to an upstream: sends a request, reads the answer, hands its body on as it comes. Knows no pool.
 
 The life of a connection: idle -> (send) -> waiting for the head -> body -> idle again, or closed. Bytes that come
 before anyone asks for the body are kept; the flow stops at `_KEPT_MAX` of them.
@@ -11,56 +11,47 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from math import inf
 from time import monotonic
 
-import httptools
-
 from relay.errors import UpstreamError, UpstreamFault, UpstreamTimeout
-from relay.exchange import FINAL, JOINED_MAX, Body, Chunk, Drained, Header, Take, Timeouts, Upload
+from relay.exchange import JOINED_MAX, Body, Chunk, Drained, Take, Timeouts, Upload
 from relay.outbox import Outbox, Outgoing
-from relay.repeat import Repeat
 from relay.story import Bell, bell
 from relay.wire.answer import Answer
 from relay.wire.chunk import BEGINNINGS, SIZED
 from relay.wire.patience import Deadline, Pace, late
+from relay.wire.reading import Reading
 
-_HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
 _KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
-_INFORMATIONAL_MAX = 32  # 1xx answers before the real one
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-_INFORMATIONAL = range(100, 200)
-_SWITCHING = 101
 
 Released = Callable[["Connection", bool], None]
 Again = Callable[[bytes, Body, Deadline | None], Awaitable[Answer]]
 
 
-class Connection(asyncio.Protocol):
+class Connection(Reading, asyncio.Protocol):
     """`released` is called once an answer is over: with True when the connection can be used again.
 
     `again` sends a request over another connection, when the upstream had closed this one before it saw it.
     """
 
     __slots__ = (
-        "_again", "_bell", "_between", "_body", "_came", "_chunk", "_clean", "_deadline", "_delivered",
-        "_ended", "_fault", "_head", "_head_size", "_held", "_informational", "_lines", "_loop", "_name", "_outbox",
-        "_pace", "_parser", "_paused", "_paused_at", "_released", "_repeat", "_reusable", "_spent", "_stale", "_take",
-        "_transport", "_uploaded", "_writable", "born", "busy", "closed", "connect_ms", "headers", "reused", "since",
-        "status", "touched", "within",
+        "_again", "_bell", "_came", "_chunk", "_deadline", "_delivered", "_held", "_loop", "_outbox", "_pace",
+        "_paused", "_paused_at", "_released", "_spent", "_stale", "_take", "_transport", "_uploaded", "_writable",
+        "alone", "born", "busy", "closed", "connect_ms", "reused", "since", "touched", "within",
     )  # fmt: skip
 
     def __init__(self, name: str, outbox: Outbox, released: Released, again: Again | None = None) -> None:
-        self._name = name
+        super().__init__(name)
         self._loop = asyncio.get_running_loop()
         self._outbox = outbox
         self._released = released
         self._again = again
-        self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
-        self._repeat: Repeat[tuple[int, tuple[Header, ...]]] = Repeat()
+        self._transport: Outgoing | None = None
         self._bell: Bell | None = None  # wakes exchange at the head, pump at the end or when held
         self._writable: asyncio.Future[None] | None = None
         self.connect_ms: float | None = None
         self._deadline: Deadline | None = None
         self.within = inf  # seconds: the same, for who waits so long that only a slow body can be too late
+        self.alone = False  # what is asked next is not kept for the end of the turn
         self.closed = self.busy = self.reused = self._paused = self._uploaded = self._spent = False
         self.born = monotonic()
         self.since = self.touched = self._paused_at = 0.0  # `since` as `seen` says it
@@ -68,23 +59,13 @@ class Connection(asyncio.Protocol):
 
     def _begin(self) -> None:
         """Ready for the next answer."""
-        self.status = 0
-        self.headers: tuple[Header, ...] = ()
-        self._lines: list[Header] = []  # of the head that is coming
         self._take: Take | None = None
         self._chunk: Chunk | None = None
-        self._fault: UpstreamFault | None = None
-        self._body: list[bytes] = []
-        self._head_size = self._informational = 0
-        self._clean = not self._spent  # nothing was changed since
-        self._head = False  # the final head is in
-        self._ended = False  # the answer is whole
+        self._start_over(clean=not self._spent)
         self._delivered = False  # and all of it was taken
         self._held = False  # the taker said to hold on
         self._came = 0  # bytes since the last look at deadlines, about
         self._pace: Pace | None = None
-        self._between = False  # two chunks: the next byte begins one
-        self._reusable = False
         self._stale = False  # the upstream had closed this kept-alive connection before it saw the request
 
     # --- what the pool does with it
@@ -94,10 +75,8 @@ class Connection(asyncio.Protocol):
         self.busy, self.since, self._deadline = True, 0.0, deadline
         waiting: Bell | None = None
         try:
-            if isinstance(body, bytes) and len(body) <= JOINED_MAX:
+            if isinstance(body, (bytes, tuple)):
                 self._send(head, body)
-            elif isinstance(body, (bytes, tuple)):
-                self._send_apart(head, (body,) if isinstance(body, bytes) else body)
             else:
                 await self._upload(head, body)
             if not self._head and self._fault is None:
@@ -194,15 +173,16 @@ class Connection(asyncio.Protocol):
 
     # --- sending
 
-    def _send(self, head: bytes, body: bytes) -> None:
-        if self._transport is not None:
-            self._uploaded = True
-            self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
-
-    def _send_apart(self, head: bytes, body: tuple[bytes | memoryview, ...]) -> None:
-        if self._transport is not None:
-            self._uploaded = True
-            self._transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, sum(map(len, body))), *body))
+    def _send(self, head: bytes, body: Body) -> None:
+        transport, self._uploaded = self._transport, True
+        if transport is None:
+            return
+        if isinstance(body, bytes) and len(body) <= JOINED_MAX:
+            send = transport.piece if self.alone else transport.write
+            send(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        else:
+            pieces = (body,) if isinstance(body, bytes) else body
+            transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, sum(map(len, pieces))), *pieces))
 
     async def _upload(self, head: bytes, body: AsyncIterable[bytes]) -> None:
         """Send a body of unknown length in chunks; an early answer ends the sending."""
@@ -256,23 +236,8 @@ class Connection(asyncio.Protocol):
                 waiting.ring(answer)
                 return
         self._came += len(data)
-        self._parse(data)
+        self._read(data)
         self._after_read()
-
-    def _parse(self, data: bytes) -> None:
-        began, self._clean = self._clean, False
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._reusable = False
-            if not self._ended:  # what comes after an answer does not make it a bad one
-                self._fault = self._fault or UpstreamError(f"Upstream {self._name!r} sent something that is not HTTP.")
-        if not self._head:
-            self._head_size += len(data)
-            if self._head_size > _HEAD_MAX:
-                self._fault = UpstreamError(f"Upstream {self._name!r} sent too large a head.")
-        elif began and self._reusable and self._fault is None:  # the answer is whole as well
-            self._repeat.learn(data, b"".join(self._body), (self.status, self.headers))
 
     def _after_read(self) -> None:
         if self._fault is not None:
@@ -294,50 +259,6 @@ class Connection(asyncio.Protocol):
         self._body = []
         self._delivered = ended
         self._held = take(body[0] if len(body) == 1 else b"".join(body), ended) and not ended
-
-    def on_message_begin(self) -> None:
-        if self._ended:
-            self._reusable = False  # it goes on after its answer
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head:
-            return  # a trailer
-        self._lines.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        if self._head:
-            return
-        self.status = self._parser.get_status_code()
-        if self.status in FINAL:
-            self._head = True
-            self.headers = tuple(self._lines)
-        elif self.status == _SWITCHING:
-            self._fault = UpstreamError(f"Upstream {self._name!r} wanted to switch protocols.")
-        elif self.status not in _INFORMATIONAL:
-            self._fault = UpstreamError(
-                f"Upstream {self._name!r} answered with the status {self.status}, which is none."
-            )
-
-    def on_body(self, piece: bytes) -> None:
-        if not self._ended:
-            self._body.append(piece)
-
-    def on_chunk_header(self) -> None:
-        self._between = False
-
-    def on_chunk_complete(self) -> None:
-        self._between = True
-
-    def on_message_complete(self) -> None:
-        self._between = False
-        if self._head:
-            self._reusable = not self._ended and self._parser.should_keep_alive()
-            self._ended = True
-            return
-        self._lines = []
-        self._informational += 1
-        if self._informational > _INFORMATIONAL_MAX:
-            self._fault = UpstreamError(f"Upstream {self._name!r} sent too many informational answers.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True

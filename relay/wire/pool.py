@@ -14,7 +14,7 @@ from typing import Any
 from relay.errors import Overloaded, UpstreamError, UpstreamFault, UpstreamTimeout
 from relay.exchange import Body, Request, Timeouts, Upload, lines
 from relay.line import Line, NoTurn
-from relay.outbox import Outbox
+from relay.outbox import QUIET, Outbox
 from relay.wire.answer import Answer
 from relay.wire.connection import Connection
 from relay.wire.origin import Addresses, Origin, connect, trust, unreached
@@ -63,6 +63,7 @@ class Wire:
         if connection is None or (within is not None and within < self._soon):
             return self._opened(head, body, connection, within)
         connection.within = math.inf if within is None else within
+        connection.alone = self._outbox.singles >= QUIET and len(self._all) - len(self._idle) == 1
         return connection.exchange(head, body)
 
     async def _opened(self, head: bytes, body: Upload, connection: Connection | None, within: float | None) -> Answer:
@@ -74,7 +75,7 @@ class Wire:
                 connection = await self._alone(self._connect(deadline))
         if within is not None:
             self._watch(within)
-        connection.within = math.inf
+        connection.within, connection.alone = math.inf, False
         return await connection.exchange(head, body, deadline)
 
     async def _again(self, head: bytes, body: Body, deadline: Deadline | None) -> Answer:

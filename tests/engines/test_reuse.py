@@ -1,6 +1,7 @@
 """Both engines: which connections are used again, and the one resend."""
 
 import asyncio
+import select
 from time import monotonic
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from relay.errors import UpstreamError
 from relay.exchange import Body, Timeouts
 from relay.line import Line
+from relay.outbox import QUIET
 from relay.upstream.over_httpx import HttpxEngine
 from relay.wire import Wire
 from tests.engines.asking import Taker, fetched, post, pumped, until
@@ -27,6 +29,68 @@ async def test_one_connection_serves_one_request_after_the_other(build: Build) -
         assert await pumped(second) == b"b"
         assert (204, b"") == await fetched(engine)
         assert [3] == [len(talk.requests) for talk in server.talks]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param((chunk(b"rest") + b"0\r\n\r\n",), id="the rest in one read"),
+        pytest.param((chunk(b"re"), chunk(b"st"), b"0\r\n\r\n"), id="each chunk by itself"),
+        pytest.param((b"4\r\nre", b"st\r\n0\r\n", b"x-trailer: 1\r\n\r\n"), id="cut anywhere"),
+    ],
+)
+async def test_streams_that_begin_alike_are_read_to_their_ends(build: Build, rest: tuple[bytes, ...]) -> None:
+    async def script(talk: Talk) -> None:
+        while True:
+            await talk.request()
+            await talk.send(CHUNKED + chunk(b"first and "), *rest)
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        assert [(200, b"first and rest")] * 4 == [await fetched(engine) for _ in range(4)]
+        assert [4] == [len(talk.requests) for talk in server.talks]
+
+
+def has_come(talk: Talk) -> bool:
+    """Whether something has arrived that nobody has read yet."""
+    readable, _, _ = select.select([talk.writer.get_extra_info("socket").fileno()], [], [], 0)
+    return bool(readable)
+
+
+@pytest.mark.parametrize(("before", "at_once"), [(QUIET - 1, False), (QUIET, True)])
+async def test_when_it_is_quiet_a_request_that_is_alone_does_not_wait_for_the_end_of_the_turn(
+    build: Build, kind: str, before: int, at_once: bool
+) -> None:
+    if kind == "httpx":
+        pytest.skip("httpx sends by itself")
+    async with peer(playing(whole(b"ok"))) as server:
+        engine = build(server.url)
+        for _ in range(before):
+            await fetched(engine)
+        alone = engine.open(*post())
+
+        alone.send(None)
+
+        assert at_once == has_come(server.talks[0])
+        alone.close()
+
+
+async def test_requests_that_are_not_alone_go_out_together(build: Build, kind: str) -> None:
+    if kind == "httpx":
+        pytest.skip("httpx sends by itself")
+    async with peer(playing(whole(b"ok"))) as server:
+        engine = build(server.url)
+        await asyncio.gather(fetched(engine), fetched(engine))
+        for _ in range(QUIET):
+            await fetched(engine)
+        both = [engine.open(*post()) for _ in range(2)]
+
+        for each in both:
+            each.send(None)
+
+        assert [False, True] == sorted(has_come(talk) for talk in server.talks)
+        for each in both:
+            each.close()
 
 
 @pytest.mark.parametrize(

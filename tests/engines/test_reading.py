@@ -1,0 +1,73 @@
+"""An answer is read the same whatever came before it on its connection, and however the network cut it."""
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from relay.wire.reading import Reading
+from tests.engines.peer import CHUNKED, chunk, whole
+
+LIMITED = b"HTTP/1.1 429 Slow Down\r\nTransfer-Encoding: chunked\r\nretry-after: 2\r\n\r\n"
+CLOSING = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+EARLY = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+
+
+Told = tuple[object, ...]
+
+
+class Telling(Reading):
+    """A reading that says what it knows."""
+
+    def __init__(self) -> None:
+        super().__init__("up")
+
+    def told(self, reads: list[bytes]) -> list[Told]:
+        """What is known of the next answer after each of these reads of it."""
+        self._start_over(clean=True)
+        return [self._after(data) for data in reads]
+
+    def _after(self, data: bytes) -> Told:
+        self._read(data)
+        fault = self._fault and self._fault.message
+        flow = self._head, self._between, self._ended, self._reusable
+        return self.status, self.headers, b"".join(self._body), *flow, fault
+
+
+HEADS = st.sampled_from([CHUNKED, LIMITED, CLOSING, EARLY + CHUNKED, b"nonsense\r\n\r\n"])
+CHUNKS = st.lists(st.sampled_from([b"a", b"data: {}\n\n", b"0\r\n\r\n", bytes(300)]).map(chunk), max_size=4)
+ENDS = st.sampled_from([b"0\r\n\r\n", b"0\r\nx-trailer: 1\r\n\r\n", b"", b"zz\r\n", b"0\r\n\r\nmore"])
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[bytes]:
+    """An answer as it is read: most often as upstreams write it, the head with the first chunk, and each other one."""
+    if draw(st.booleans()):
+        head, chunks, end = draw(HEADS), draw(CHUNKS), draw(ENDS)
+        return [head + b"".join(chunks[:1]), *chunks[1:], *([end] if end else [])]
+    data = draw(st.sampled_from([whole(b"{}"), whole(b"abc"), CHUNKED + chunk(b"a") + chunk(b"b") + b"0\r\n\r\n"]))
+    cuts = sorted(draw(st.sets(st.integers(1, len(data) - 1), max_size=3)))
+    return [data[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+BEGUN = CHUNKED + chunk(b"a")
+
+
+@given(st.lists(answers(), min_size=1, max_size=5))
+@example([[BEGUN, b"0\r\n\r\n"], [BEGUN, BEGUN]])  # two answers where one was asked for
+def test_what_came_before_changes_nothing(sequence: list[list[bytes]]) -> None:
+    reading = Telling()
+    for reads in sequence:
+        found = reading.told(reads)
+        assert Telling().told(reads) == found
+        if not found[-1][-2]:
+            break  # its connection has no next one
+
+
+@given(st.binary(min_size=1, max_size=40), st.lists(st.binary(min_size=1, max_size=40), max_size=3))
+def test_a_stream_that_began_as_the_last_one_is_read_to_its_end(first: bytes, rest: list[bytes]) -> None:
+    reading = Telling()
+    reads = [CHUNKED + chunk(first), *map(chunk, rest), b"0\r\n\r\n"]
+
+    told = [reading.told(reads)[-1] for _ in range(3)]
+
+    headers = ((b"transfer-encoding", b"chunked"),)
+    assert [(200, headers, b"".join([first, *rest]), True, False, True, True, None)] * 3 == told
