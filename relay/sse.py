@@ -6,6 +6,8 @@ Bytes in, the same bytes out, only never half an event: an event ends with its b
 
 import re
 
+import msgspec
+
 BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
 _EOL = rb"(?:\r\n?+|\n)"
@@ -13,24 +15,24 @@ _LINE = re.compile(_EOL)
 _END = re.compile(_EOL + _EOL)  # written out: {2} costs six times as much
 
 
-class EventSplitter:
+class EventSplitter(msgspec.Struct, eq=False):
     """Feed it what arrives; it returns the bytes up to the end of the last whole event, and keeps the rest.
 
     Linear in size: what was searched is not searched again, and the pieces of a large event are joined once.
     """
 
-    __slots__ = ("_began", "_kept", "_seam")
-
-    def __init__(self) -> None:
-        self._kept: list[bytes] = []
-        self._seam = b""  # the last three bytes kept: a blank line may lie across a cut
-        self._began = False
+    _kept: list[bytes] = []
+    _seam: bytes = b""  # the last three bytes kept: a blank line may lie across a cut
+    _began: bool = False
 
     def feed(self, data: bytes) -> bytes:
         """All whole events that `data` completes, as one piece; empty when there is none yet."""
-        if not self._kept and data.endswith((b"\n\n", b"\r\n\r\n")) and (self._began or data.startswith(b"data:")):
-            self._began = True
-            return data  # the usual case: the network cut where the events end
+        if not self._kept and data.endswith((b"\n\n", b"\r\n\r\n")):  # usually the network cuts where events end
+            if self._began:
+                return data
+            if data.startswith(b"data:"):
+                self._began = True
+                return data
         if not self._began:
             data = self._opening(data)
         window = self._seam + data

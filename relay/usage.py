@@ -122,24 +122,25 @@ def _stated(data: bytes) -> Usage | None:
     return said.usage() if said else None
 
 
-class Meter:
+class Meter(msgspec.Struct, eq=False):
     """Watches the events of one stream: `usage` is the last that was stated.
 
     `spoke`: an event that says more than usage has come. `finished`: a finish_reason, or an event that ends its kind of
     stream, has come. `done`: `[DONE]` has come. `errored`: the upstream sent an error event.
     """
 
-    __slots__ = ("done", "errored", "finished", "spoke", "usage")
-
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
-        self.spoke = self.finished = self.done = self.errored = False
+    usage: Usage | None = None
+    spoke: bool = False
+    finished: bool = False
+    done: bool = False
+    errored: bool = False
 
     def plain(self, whole: bytes) -> bool:
         """Whether these events are mere content: then none needs a closer look. A few searches tell."""
         if not (self.spoke or whole.startswith(_OBJECT_SAID)) or not _searched(whole):
             return False
-        self.spoke = True
+        if not self.spoke:
+            self.spoke = True
         return True
 
     def read(self, event: bytes) -> bool:

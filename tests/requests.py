@@ -29,7 +29,7 @@ def priced(target: Target, rate: Rate | None) -> Setup:
 
 def account(journal: Journal | Blotter, of: Head | None = None, setup: Setup | None = None, **noted: Any) -> Account:
     """An account in which some things are noted already."""
-    found = Account(of or begun(), setup or Setup(Routes({})), journal)
+    found = Account(journal).open(of or begun(), setup or Setup(Routes({})))
     for name, value in noted.items():
         setattr(found, name, value)
     return found

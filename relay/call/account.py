@@ -7,6 +7,7 @@ upstream's last byte and the record. Whoever sends the last byte settles first.
 import time
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Self
 from urllib.parse import quote
 
 import msgspec
@@ -31,7 +32,7 @@ _UNEDITED = Edited(b"", (), asks_usage=False)
 
 
 class Account:
-    """One request's, from the moment that its head is in.
+    """One request's, once it is opened, when the head is in; it is made before, as a request is in a hurry.
 
     `at` is in microseconds since 1970. All other times are nanoseconds of the performance counter; 0 means not yet.
     """
@@ -42,16 +43,16 @@ class Account:
         "ready_at", "repeated", "response", "settled_at", "setup", "status", "target", "tries", "usage",
     )  # fmt: skip
 
-    settled_at: int  # both are there once it is settled
+    head: Head  # these are there once it is opened
+    setup: Setup
+    at: int
+    id: str
+    settled_at: int  # and both of these once it is settled
     error: str | None
 
-    def __init__(self, head: Head, setup: Setup, journal: Journal | Blotter) -> None:
-        self.at = at = time.time_ns() // 1000
-        self.began = time.perf_counter_ns()
-        self.id = new_id(at)
-        self.head = head
-        self.setup = setup
+    def __init__(self, journal: Journal | Blotter) -> None:
         self.journal = journal
+        self.began = 0
         self.key: Key | None = None
         self.keep: Keep = "none"
         self.ask: Ask | None = None
@@ -75,6 +76,15 @@ class Account:
         self.first_at = 0  # the first byte of the answer's body went out
         self.last_at = 0  # the answer's last byte came
         self.outcome: Outcome | None = None  # once it is settled
+
+    def open(self, head: Head, setup: Setup) -> Self:
+        """The request has come: this is its head, and what is in force for it."""
+        self.at = at = time.time_ns() // 1000
+        self.began = time.perf_counter_ns()
+        self.id = new_id(at)
+        self.head = head
+        self.setup = setup
+        return self
 
     def sends(self, piece: bytes) -> None:
         """Note a piece of the answer's body that is about to go to the client, while all is not settled."""

@@ -64,7 +64,8 @@ def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
     whole = reply.whole
     delivery: Delivery
     if found.streams:
-        refrain, alias, hides_usage = Refrain(account), account.plan.renamed, opened.edited.asks_usage
+        refrain = Refrain(account, account.keep != "none")
+        alias, hides_usage = account.plan.renamed, opened.edited.asks_usage
         delivery = Stream(account, reply, found.told, sink, alias, hides_usage, refrain, refrain.chunk)
     else:
         told = found.told if reply.status < ERROR else found.told + _advice(account, reply)
@@ -247,6 +248,9 @@ class Stream(msgspec.Struct, eq=False):
             out, self.early = self.early + out, b""
             if not self._begin(out, last):
                 return self.fault is not None
+            held = self._send(out, last)
+            self._once_begun()
+            return held
         return self._send(out, last)
 
     def _is_plain(self, whole: bytes) -> bool:
@@ -289,13 +293,16 @@ class Stream(msgspec.Struct, eq=False):
                 self.early = out  # comments alone promise nothing: a real error may still follow
                 return False
         self.begun = True
-        self.reply.begun()
         self.account.status = self.reply.status
         self.sink.start(self.reply.status, self.account.marks() + self.told, None)
-        heartbeat = self.account.setup.heartbeat
-        if heartbeat is not None:
-            self.sink.beat(heartbeat)
         return True
+
+    def _once_begun(self) -> None:
+        """Do what has time until the first bytes are out."""
+        self.reply.begun()
+        heartbeat = self.account.setup.heartbeat
+        if heartbeat is not None and self.account.outcome is None:
+            self.sink.beat(heartbeat)
 
     def _send(self, out: bytes, last: bool) -> bool:
         account, meter = self.account, self.meter

@@ -3,6 +3,8 @@
 It goes on as it came, framing and all. Knows bytes and an Account; no parser, and nothing of what an event means.
 """
 
+import msgspec
+
 from relay.call.account import Account
 from relay.call.sink import Passage
 from relay.exchange import unframed
@@ -12,25 +14,27 @@ _QUOTE, _BACKSLASH, _LINE_END = b'"\\\n'
 _NEVER = b"\0"  # no event begins or ends with it
 
 
-class Refrain:
-    """What stands around the words of the last plain event. `passage` is where its like goes, None while none may."""
+class Refrain(msgspec.Struct, eq=False):
+    """What stands around the words of the last plain event: `before` and `after` them, in so many bytes.
 
-    __slots__ = ("_account", "_after", "_before", "_begin", "_keeps", "_tail", "passage")
+    `keeps`: the account keeps what is sent. `passage` is where the event's like goes, None while none may.
+    """
 
-    def __init__(self, account: Account) -> None:
-        self._account = account
-        self._keeps = account.keep != "none"
-        self._before, self._after = _NEVER, _NEVER
-        self._begin, self._tail = len(_NEVER), len(_NEVER)
-        self.passage: Passage | None = None
+    account: Account
+    keeps: bool
+    passage: Passage | None = None
+    before: bytes = _NEVER
+    begin: int = len(_NEVER)
+    after: bytes = _NEVER
+    tail: int = len(_NEVER)
 
     def learn(self, plain: bytes) -> None:
         """Note what stands around the words of a plain chat event, if it is that, and one alone."""
         words = plain.find(_WORDS) + len(_WORDS)
         end = plain.find(b'"', words)
         if words >= len(_WORDS) and plain[end - 1 : end] != b"\\" and plain.find(b"\n\n") == len(plain) - 2:
-            self._before, self._after = plain[:words], plain[end:] + b"\r\n"  # as a chunk ends
-            self._begin, self._tail = words, len(self._after)
+            self.before, self.after = plain[:words], plain[end:] + b"\r\n"  # as a chunk ends
+            self.begin, self.tail = words, len(self.after)
 
     def chunk(self, framed: bytes, begin: int) -> bool:
         """See relay.exchange.Chunk: sends what is the last plain event with other words in its string.
@@ -38,9 +42,9 @@ class Refrain:
         All of that is in this one function, and what it looks at in this one object: a piece of a slow stream finds
         caches that others have emptied, and takes as long as it touches memory.
         """
-        size, words = len(framed), begin + self._begin
-        end, passage = size - self._tail, self.passage
-        if passage is None or words > end or framed[begin:words] != self._before or framed[end:] != self._after:
+        size, words = len(framed), begin + self.begin
+        end, passage = size - self.tail, self.passage
+        if passage is None or words > end or framed[begin:words] != self.before or framed[end:] != self.after:
             return False
         said = framed[words:end]
         if _QUOTE in said or _LINE_END in said or framed[end - 1] == _BACKSLASH or passage.full:
@@ -50,7 +54,7 @@ class Refrain:
             now(framed)
         except RuntimeError:
             return False
-        self._account.bytes_out += size - begin - 2
-        if self._keeps:
-            self._account.keeps(unframed(framed, begin))
+        self.account.bytes_out += size - begin - 2
+        if self.keeps:
+            self.account.keeps(unframed(framed, begin))
         return True

@@ -120,7 +120,7 @@ async def serve(
     head = read_head(*found, scope.get("query_string", b""), said, peer)
     outward = AsgiSink(send)
     sink: Sink = TextSink(outward, events=_wants_events(said)) if endpoint is TEXT else outward
-    account = Account(head, relay.setup, relay.journal)
+    account = Account(relay.journal).open(head, relay.setup)
     try:
         call.admit(relay, account)
         guard.check_said(head, scope["http_version"], account.setup.max_body)

@@ -73,6 +73,7 @@ class Turn:
         self._said = b""  # and how they are written
         self._body: list[bytes | memoryview] = []  # what has come of it,
         self.size = 0  # and how many bytes that are
+        self._account = Account(journal)
         self._story: Story | None = None
         self._pause = 0.0  # seconds between two looks whether its stream is silent; 0 while there is none
         self._seen = self._quiet = 0  # what had been sent at the last look, and how many saw nothing new
@@ -81,7 +82,9 @@ class Turn:
 
     def begin(self, head: Head, chunks: bool, keep_alive: bool) -> None:
         """A request with this head has arrived. `chunks`: an answer of unknown length may go out in chunks."""
-        self._account = Account(head, self._relay.setup, self._journal)
+        if self._account.began:  # what was made in advance was for a request that was refused
+            self._account = Account(self._journal)
+        self._account.open(head, self._relay.setup)
         self.head = head
         self._chunks = chunks
         self.keep_alive = keep_alive
@@ -153,7 +156,7 @@ class Turn:
         if not (self.response_complete or self.disconnected):
             log.error("request %s ended without an answer", self._account.id)
             self.abort()
-        del self._account  # and with it all that was said: the next request may be long in coming
+        self._account = Account(self._journal)  # of the next one, which is in a hurry; what this one said is let go
         self._story = None
 
     def refuse(self, fault: RelayError) -> None:

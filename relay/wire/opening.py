@@ -23,7 +23,8 @@ class Opening:
 
     def piece(self, data: bytes) -> bytes | None:
         """What the chunk holds, if `data` is the head that is known, one whole chunk, and nothing more; else None."""
-        return _piece(data[len(self.head) :]) if data.startswith(self.head) else None
+        head = self.head
+        return _piece(data[len(head) :]) if data.startswith(head) else None
 
     def learn(self, data: bytes, piece: bytes, known: tuple[int, tuple[Header, ...]]) -> None:
         """Take the head of `data` for the one that comes again, if a parser found `piece` in one chunk behind it."""

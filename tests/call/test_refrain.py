@@ -39,7 +39,7 @@ Sing = Callable[[Keep], tuple[Refrain, Account, Way]]
 def sing(tmp_path: Path) -> Sing:
     def made(keep: Keep) -> tuple[Refrain, Account, Way]:
         found = account(Journal(tmp_path), keep=keep)
-        refrain, way = Refrain(found), Way()
+        refrain, way = Refrain(found, keep != "none"), Way()
         refrain.passage = way
         return refrain, found, way
 
@@ -133,7 +133,7 @@ ENDINGS = (
 def test_who_has_learnt_plain_events_is_not_fooled_by_others_like_them(
     tmp_path_factory: pytest.TempPathFactory, words: list[list[bytes]]
 ) -> None:
-    refrain, meter = Refrain(account(Journal(tmp_path_factory.mktemp("journal")))), Meter()
+    refrain, meter = Refrain(account(Journal(tmp_path_factory.mktemp("journal"))), keeps=False), Meter()
     refrain.passage = Way()
 
     for each in words:

@@ -35,7 +35,7 @@ def asked(
 ) -> tuple[Account, bytes]:
     """What is made of `body` for a key that may use `models`, and the account of it."""
     setup = Setup(Routes.of(ROUTES, default), max_body=LIMIT)
-    account = Account(begun(*headers, endpoint=TEXT), setup, Journal(folder))
+    account = Account(Journal(folder)).open(begun(*headers, endpoint=TEXT), setup)
     account.key = Key(id="k", name="k", digest=b"", models=models)
     return account, question(account, body)
 
