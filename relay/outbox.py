@@ -84,7 +84,7 @@ class Outbox:
 class Outgoing(asyncio.Transport):
     """A transport whose writes wait for the end of the turn; whatever else is asked of it comes after them, as ever.
 
-    `now` is the way past that, for who has sent a `piece` and nothing by `write` since.
+    `now` is the way past that, for who has sent something `at_once` and nothing by `write` since.
     """
 
     __slots__ = ("_outbox", "_transport", "full", "now")
@@ -106,7 +106,7 @@ class Outgoing(asyncio.Transport):
         if len(waiting) >= _TOGETHER or len(data) > _LARGE:
             outbox.send()
 
-    def piece(self, data: bytes) -> None:
+    def at_once(self, data: bytes) -> None:
         """Send `data` now, and before it whatever waits in the outbox."""
         if self._outbox.waiting:
             self._outbox.send()

@@ -167,35 +167,35 @@ async def test_singles_are_counted_until_something_goes_out_in_company(lines: Li
     assert [1, 2, 0, 1, 1, 0, 1] == counted
 
 
-async def test_a_piece_goes_right_to_its_transport(lines: Lines) -> None:
+async def test_what_is_sent_at_once_goes_right_to_its_transport(lines: Lines) -> None:
     line = await lines.line()
 
-    line.outgoing.piece(b"a")
+    line.outgoing.at_once(b"a")
 
     assert (b"a", False) == (line.came(), lines.outbox.called)
 
 
-async def test_a_piece_comes_after_what_waits(lines: Lines) -> None:
+async def test_what_is_sent_at_once_comes_after_what_waits(lines: Lines) -> None:
     line, other = await lines.line(), await lines.line()
 
     line.outgoing.write(b"a")
-    other.outgoing.piece(b"b")
-    line.outgoing.piece(b"c")
+    other.outgoing.at_once(b"b")
+    line.outgoing.at_once(b"c")
 
     assert (b"ac", b"b") == (line.came(), other.came())
 
 
-async def test_what_waits_is_sent_for_a_piece_as_ever(lines: Lines) -> None:
+async def test_what_waits_is_sent_before_it_as_ever(lines: Lines) -> None:
     line, seen = await lines.line(), []
     lines.outbox.before = lambda: seen.append(line.came())
 
     line.outgoing.write(b"a")
-    line.outgoing.piece(b"b")
+    line.outgoing.at_once(b"b")
 
     assert ([None], b"ab") == (seen, line.came())
 
 
-STEPS = st.sampled_from(["write 0", "write 1", "piece 0", "piece 1", "turn", "note"])
+STEPS = st.sampled_from(["write 0", "write 1", "at_once 0", "at_once 1", "turn", "note"])
 
 
 @given(st.lists(STEPS, max_size=60))
@@ -225,12 +225,12 @@ async def carried(steps: list[str]) -> tuple[list[bytes], list[bytes]]:
     return sent, came
 
 
-async def test_a_piece_for_who_cannot_be_written_to_harms_nobody(lines: Lines) -> None:
+async def test_to_send_at_once_to_who_cannot_be_written_to_harms_nobody(lines: Lines) -> None:
     ended, there = await lines.line(), await lines.line()
     ended.transport.write_eof()
 
-    ended.outgoing.piece(b"a")
-    there.outgoing.piece(b"b")
+    ended.outgoing.at_once(b"a")
+    there.outgoing.at_once(b"b")
     await turns()
 
     assert (b"", b"b", True) == (ended.came(), there.came(), ended.outgoing.is_closing())

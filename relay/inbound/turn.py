@@ -250,7 +250,7 @@ class Turn:
             data, self._head = self._head + data, None
         if not self.disconnected:
             # Once it is settled, its record goes before it: the outbox sees to that.
-            send = self._transport.piece if self._account.outcome is None else self._transport.write
+            send = self._transport.at_once if self._account.outcome is None else self._transport.write
             send(data)
         return self._transport.full
 

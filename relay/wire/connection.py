@@ -3,7 +3,8 @@
 The life of a connection: idle -> (send) -> waiting for the head -> body -> idle again, or closed. Bytes that come
 before anyone asks for the body are kept; the flow stops at `_KEPT_MAX` of them.
 
-Nearly all reads need no parser: a whole answer whose head is the last one's, and in a chunked stream one whole chunk.
+Nearly all reads need no parser: a whole answer whose head is the last one's, a stream that begins like the last one,
+and in a stream one whole chunk.
 """
 
 import asyncio
@@ -51,7 +52,7 @@ class Connection(Reading, asyncio.Protocol):
         self.connect_ms: float | None = None
         self._deadline: Deadline | None = None
         self.within = inf  # seconds: the same, for who waits so long that only a slow body can be too late
-        self.alone = False  # what is asked next is not kept for the end of the turn
+        self.alone = False  # what is asked now need not wait for the end of the turn
         self.closed = self.busy = self.reused = self._paused = self._uploaded = self._spent = False
         self.born = monotonic()
         self.since = self.touched = self._paused_at = 0.0  # `since` as `seen` says it
@@ -178,7 +179,7 @@ class Connection(Reading, asyncio.Protocol):
         if transport is None:
             return
         if isinstance(body, bytes) and len(body) <= JOINED_MAX:
-            send = transport.piece if self.alone else transport.write
+            send = transport.at_once if self.alone else transport.write
             send(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         else:
             pieces = (body,) if isinstance(body, bytes) else body
