@@ -38,17 +38,11 @@ class Edited(msgspec.Struct, frozen=True, gc=False):  # gc: values alone are in 
 def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, may_ask_usage: bool) -> Edited:
     """The body for `target`. Raises BadRequest when `stream_options` is not an object."""
     body, fields = ask.body, ask.fields
-    if alias.is_plain and "model" in fields and ("stream" not in fields or _streams_well(ask, endpoint, may_ask_usage)):
-        named = splice.replaced(body, fields, "model", target.written)  # as nearly all do, in the shortest way
-        return Edited(body, (), False) if named == body else Edited(named, _MODEL, False)
     changes: dict[str, bytes] = {}
-    if bytes(fields.get("model", b"")) != target.written or not splice.is_plain(body, fields, "model"):
-        changes["model"] = target.written
-    if alias.default:
-        changes |= {name: value for name, value in alias.default.items() if name not in fields}
-    if alias.set:
-        changes.update(alias.set)
     asks_usage = False
+    if not alias.is_plain:
+        changes |= {name: value for name, value in alias.default.items() if name not in fields}
+        changes.update(alias.set)
     if "stream" in fields:
         if not splice.is_plain(body, fields, "stream"):
             changes["stream"] = bytes(fields["stream"])  # it stands there twice: from now on once
@@ -57,18 +51,13 @@ def edit(ask: Ask, endpoint: Endpoint, alias: Alias, target: Target, may_ask_usa
             if options is not None:
                 changes["stream_options"] = options
                 asks_usage = True
-    if not changes:
-        return Edited(body, (), False)
+    if not changes and "model" in fields:  # nearly all
+        named = splice.replaced(body, fields, "model", target.written)
+        return Edited(body, (), False) if named == body else Edited(named, _MODEL, False)
+    if bytes(fields.get("model", b"")) != target.written or not splice.is_plain(body, fields, "model"):
+        changes = {"model": target.written} | changes
     patch = _patch(fields, changes) if len(changes) > 1 or "model" not in changes else b""
     return Edited(splice.patches(body, fields, changes), tuple(changes), asks_usage, patch)
-
-
-def _streams_well(ask: Ask, endpoint: Endpoint, may_ask_usage: bool) -> bool:
-    """Whether this body, which says something of streaming, needs no change there."""
-    if not splice.is_plain(ask.body, ask.fields, "stream"):
-        return False
-    wanted = ask.stream and endpoint.usage_option and may_ask_usage
-    return not wanted or _usage_options(ask.fields.get("stream_options")) is None
 
 
 def _patch(fields: splice.Fields, changes: Mapping[str, bytes]) -> bytes:

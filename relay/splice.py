@@ -74,10 +74,7 @@ def flag(fields: Fields, name: str) -> bool:
 
 def is_plain(body: bytes, fields: Fields, name: str) -> bool:
     """Whether all readers of `body` will agree on its field `name`, which it has: it stands there once, as itself."""
-    if len(body) > _LONG:  # where to count takes longer than to go from field to field
-        return _value(body, fields, name) >= 0
-    key = _quoted(name)
-    return bool(key) and body.count(key) == 1 and not (_BACKSLASH in body and _has_escaped_letter(body))
+    return _value(body, fields, name) >= 0
 
 
 def replaced(body: bytes, fields: Fields, name: str, value: bytes) -> Body:

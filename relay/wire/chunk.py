@@ -1,5 +1,7 @@
 """Chunk: how one whole chunk of a chunked body (RFC 9112, 7.1) begins, which its size alone tells."""
 
+from relay.exchange import unframed
+
 SIZED = 4096  # bytes in all, below which it is told
 
 
@@ -13,3 +15,12 @@ def _beginning(size: int) -> bytes:
 
 
 BEGINNINGS = tuple(map(_beginning, range(SIZED)))  # by the chunk's size
+
+
+def piece_in(framed: bytes) -> bytes | None:
+    """What `framed` holds, if it is one whole chunk and nothing more; None of anything else, and of a large one."""
+    size = len(framed)
+    if size >= SIZED:
+        return None
+    line = BEGINNINGS[size]
+    return unframed(framed, len(line)) if framed.startswith(line) and framed.endswith(b"\r\n") else None

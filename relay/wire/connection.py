@@ -221,7 +221,7 @@ class Connection(Reading, asyncio.Protocol):
             if chunk is not None and size < SIZED:
                 line = BEGINNINGS[size]
                 begin = len(line)
-                if data[:begin] == line and data[-2:] == b"\r\n":  # one whole chunk
+                if data[:begin] == line and data[-2:] == b"\r\n":  # as `piece_in` has it, without a call for each chunk
                     self._came += size
                     if not chunk(data, begin):
                         self._body.append(data[begin:-2])

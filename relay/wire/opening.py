@@ -4,19 +4,21 @@ The first piece of a stream is in a hurry, and many servers send the same head w
 the bytes of the last one is known without a parser, which can be told of them later.
 """
 
-from relay.exchange import Header, unframed
-from relay.wire.chunk import BEGINNINGS, SIZED
+from relay.exchange import Header
+from relay.wire.chunk import piece_in
 
 _END = b"\r\n\r\n"
 _NEVER = b"\0"  # no answer begins with it
 
+Said = tuple[int, tuple[Header, ...]]  # by an answer's head: its status and headers
+
 
 class Opening:
-    """`head` is the last one as it came; `known` what it was found to say: status and headers."""
+    """`head` is the last one as it came; `known` what it was found to say."""
 
     __slots__ = ("head", "known")
 
-    known: tuple[int, tuple[Header, ...]]
+    known: Said
 
     def __init__(self) -> None:
         self.head = _NEVER
@@ -24,18 +26,10 @@ class Opening:
     def piece(self, data: bytes) -> bytes | None:
         """What the chunk holds, if `data` is the head that is known, one whole chunk, and nothing more; else None."""
         head = self.head
-        return _piece(data[len(head) :]) if data.startswith(head) else None
+        return piece_in(data[len(head) :]) if data.startswith(head) else None
 
-    def learn(self, data: bytes, piece: bytes, known: tuple[int, tuple[Header, ...]]) -> None:
+    def learn(self, data: bytes, piece: bytes, known: Said) -> None:
         """Take the head of `data` for the one that comes again, if a parser found `piece` in one chunk behind it."""
         begin = data.find(_END) + len(_END)
-        if piece and _piece(data[begin:]) == piece:
+        if piece and piece_in(data[begin:]) == piece:
             self.head, self.known = data[:begin], known
-
-
-def _piece(framed: bytes) -> bytes | None:
-    """What one whole chunk holds; None for anything else."""
-    size = len(framed)
-    line = BEGINNINGS[size] if size < SIZED else _NEVER
-    whole = framed.startswith(line) and framed.endswith(b"\r\n")
-    return unframed(framed, len(line)) if whole else None

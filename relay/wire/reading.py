@@ -8,7 +8,7 @@ import httptools
 from relay.errors import UpstreamError, UpstreamFault
 from relay.exchange import FINAL, Header
 from relay.repeat import Repeat
-from relay.wire.opening import Opening
+from relay.wire.opening import Opening, Said
 
 _HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
 _INFORMATIONAL_MAX = 32  # 1xx answers before the real one
@@ -30,7 +30,7 @@ class Reading:
     def __init__(self, name: str) -> None:
         self._name = name
         self._parser = httptools.HttpResponseParser(self)
-        self._repeat: Repeat[tuple[int, tuple[Header, ...]]] = Repeat()
+        self._repeat: Repeat[Said] = Repeat()
         self._opening = Opening()
         self._untold = b""  # a head that the parser has still to be told of
 
