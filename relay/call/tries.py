@@ -25,6 +25,7 @@ from relay.verdict import Verdict, objection, of_fault, of_status, wait_of
 
 _BY_ANOTHER_KEY = Verdict(onward=True, again=True, wait=0.0)
 _REST = 1.0  # seconds that a target rests after a 429 that does not say how long
+_EARLY = 0.001  # seconds by which a timer of uvloop's can be early, as it counts whole milliseconds
 _REFUSED_REST = 60.0  # seconds that a target rests whose key was refused, while another is left
 
 
@@ -113,7 +114,7 @@ class Tries(msgspec.Struct, eq=False):
         self.account.starts_over(step.target)
         self.account.repeated |= step.again
         if step.wait:
-            await asyncio.sleep(step.wait)
+            await asyncio.sleep(step.wait + _EARLY)
         self.target, self.begun = step.target, time.perf_counter_ns()
         self.noted = len(self.account.tries)
         self.doubted = False

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from relay import ask as asking
 from relay.call import Relay, serve
 from relay.call.account import Account
 from relay.call.choice import choose
 from relay.call.setup import Setup
+from relay.call.tries import Tries
 from relay.counters import MemoryCounters
+from relay.course import Step
 from relay.errors import RelayError, UpstreamError
 from relay.exchange import Chunk, Drained, Header, Request, Take, Upload
 from relay.health import Health, Policy
@@ -355,3 +358,29 @@ def test_who_is_not_paid_sends_on_to_the_next(tmp_path: Path) -> None:
     assert 200 == sink.status
     assert [402, 402, 200] == [each.status for record in records(running) for each in record.tries]
     assert not running.health.ill
+
+
+async def waits(tries: Tries, seconds: float) -> list[float]:
+    """How long it waited each time, in a loop that something else keeps awake."""
+
+    async def stir() -> None:
+        while True:  # noqa: ASYNC110  # it is there to turn the loop
+            await asyncio.sleep(0)
+
+    stirring, waited = asyncio.create_task(stir()), []
+    for _ in range(60):
+        began = time.perf_counter()
+        await tries.turn_to(Step(tries.target, seconds))
+        waited.append(time.perf_counter() - began)
+    stirring.cancel()
+    return waited
+
+
+def test_a_stated_wait_is_never_cut_short(tmp_path: Path) -> None:
+    target, asked = Target("up", "m"), asking.read(begun(), BODY, 1 << 20)
+    tries = Tries(account(Journal(tmp_path)), asked, Health(Policy()), target, 0, 0.0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        waited = runner.run(waits(tries, 0.0055))
+
+    assert min(waited) >= 0.0055
