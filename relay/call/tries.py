@@ -25,7 +25,7 @@ from relay.verdict import Verdict, objection, of_fault, of_status, wait_of
 
 _BY_ANOTHER_KEY = Verdict(onward=True, again=True, wait=0.0)
 _REST = 1.0  # seconds that a target rests after a 429 that does not say how long
-_EARLY = 0.001  # seconds by which a timer of uvloop's can be early, as it counts whole milliseconds
+_EARLY = 0.002  # seconds: a timer of uvloop's rounds to whole milliseconds, twice, and can be early by one and a half
 _REFUSED_REST = 60.0  # seconds that a target rests whose key was refused, while another is left
 
 
