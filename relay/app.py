@@ -169,6 +169,8 @@ class App:
     def _take_over(self, version: Version) -> None:
         """All of a new configuration in one go: no request sees a part of it."""
         relay = self._running()
+        after = version.setup.upstreams
+        relay.health.mend({name for name, upstream in relay.setup.upstreams.items() if after.get(name) is not upstream})
         relay.setup = version.setup
         relay.health.policy = version.config.health
         relay.counters.queue(version.config.queue.size, version.config.queue.wait)

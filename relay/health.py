@@ -12,7 +12,7 @@ Every `now` is in seconds of one monotonic clock.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
@@ -40,12 +40,16 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Illness:
-    """Why a target is avoided, and until when; `rest` is how many seconds it is given in all."""
+    """Why a target is avoided, and until when; `rest` is how many seconds it is given in all.
+
+    `mends`: a reading of the configuration may have mended it, so it ends with that.
+    """
 
     reason: str
     until: float
     probing: bool
     rest: float
+    mends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +164,26 @@ class Health:
         judged = after(illness, reason, self.policy, now) if illness else fallen(pulse, reason, self.policy, now)
         self._swap(name, judged)
 
-    def rests(self, name: str, reason: str, seconds: float, now: float) -> None:
-        """It asked to be left alone for so long, which is no failure; then it may be probed."""
+    def rests(self, name: str, reason: str, seconds: float, now: float, *, mends: bool = False) -> None:
+        """It asked to be left alone for so long, which is no failure; then it may be probed.
+
+        `mends`: or once the configuration was read again. One that is ill rests for no less than it had to.
+        """
         if name not in self._pulses:
             self._begin(name)
-        self._swap(name, Illness(reason, now + seconds, False, self.policy.cooldown))
+        illness, until = self.ill.get(name), now + seconds
+        if illness is None:
+            self._swap(name, Illness(reason, until, False, self.policy.cooldown, mends))
+        elif illness.probing or illness.until < until:
+            self._swap(name, Illness(reason, until, False, illness.rest, mends))
+
+    def mend(self, upstreams: Collection[str]) -> None:
+        """The configuration was read: what was known of these upstreams, which are new or gone, holds no more."""
+        gone = [name for name in self._pulses if name.partition("/")[0] in upstreams]
+        for name in gone:
+            del self._pulses[name]
+        for name in {*gone, *(name for name, illness in self.ill.items() if illness.mends)}:
+            self._swap(name, None)
 
     def probes(self, name: str, now: float) -> bool:
         """A request is about to ask it. Whether it may: False says that it rests, or that another request probes it.

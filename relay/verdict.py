@@ -63,7 +63,7 @@ def of_status(status: int, wait: float | None = None) -> Verdict:
 def of_fault(fault: RelayError) -> Verdict:
     """On a try that brought no answer."""
     if isinstance(fault, UpstreamRefusal):
-        return of_status(fault.status)
+        return of_status(fault.status, fault.retry_after)
     if isinstance(fault, Overloaded | UpstreamAuthFailed | UpstreamOff):
         return Verdict(onward=True)
     if isinstance(fault, UpstreamFault):
@@ -101,6 +101,14 @@ def objection(body: bytes) -> Objection | None:
         said = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    error = said.get("error") if isinstance(said, dict) else None
+    error = _error(said) if isinstance(said, dict) else None
     text = json.dumps(error).lower() if isinstance(error, dict) else str(error).lower()
     return next((name for name, words in _OBJECTIONS.items() if any(word in text for word in words)), None)
+
+
+def _error(said: dict[str, object]) -> object:
+    """The error in an answer, or in an event: of the responses API it is the event itself, or stands in its answer."""
+    if said.get("type") == "error" and "error" not in said:
+        return said
+    inner = said.get("response")
+    return said.get("error") or (inner.get("error") if isinstance(inner, dict) else None)

@@ -180,6 +180,41 @@ def test_a_target_that_was_healed_starts_with_a_clean_sheet() -> None:
     assert {} == dict(health.ill)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(1.0, "rests for 8 s more: 3 failures in a row, the last: reset"), (30.0, "rests for 30 s more: rate limited")],
+)
+def test_who_is_ill_rests_for_no_less_than_it_had_to(seconds: float, told: str) -> None:
+    health = ill(Health(POLICY))
+    health.rests("a/m", "rate limited", seconds, 102.0)
+
+    assert {"a/m": told} == health.resting(102.0)
+
+
+def test_a_probe_that_is_sent_away_leaves_the_next_rest_as_long_as_it_was_going_to_be() -> None:
+    health = ill(Health(POLICY))
+    for now in (110.0, 112.0):
+        assert health.probes("a/m", now)
+        health.rests("a/m", "rate limited", 1.0, now)
+        assert {"a/m": "rests for 1 s more: rate limited"} == health.resting(now)
+    assert health.probes("a/m", 114.0)
+    health.failed("a/m", "reset", 114.0)
+
+    assert {"a/m": "rests for 20 s more: a probe failed: reset"} == health.resting(114.0)
+
+
+def test_what_a_new_configuration_may_have_mended_is_forgotten() -> None:
+    health = ill(ill(Health(POLICY)), "b/m")
+    health.passed("a/well", 5.0, 100.0)
+    health.rests("c/m", "its key was refused", 60.0, 100.0, mends=True)
+    health.rests("d/m", "rate limited", 60.0, 100.0)
+
+    health.mend({"a"})
+
+    assert ["b/m", "d/m"] == list(health.ill)
+    assert ["b/m", "c/m", "d/m"] == list(health.vitals())
+
+
 def test_the_ill_are_told_apart() -> None:
     health = ill(ill(Health(POLICY), "b/m", 95.0))
     health.passed("c/m", 5.0, 100.0)

@@ -127,6 +127,8 @@ AZURE = {"code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyVi
 )
 def test_why_a_400_was_given(error: object, expected: str | None) -> None:
     assert expected == objection(json.dumps({"error": error}).encode())
+    assert expected == objection(json.dumps({"type": "response.failed", "response": {"error": error}}).encode())
+    assert expected == objection(json.dumps({"type": "error", "message": error}).encode())
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>context length</html>", b"[1]", b'"context window"', b"[" * 100_000])

@@ -102,11 +102,16 @@ class Account:
             self.response.append(piece)
             self.kept += len(piece)
 
+    @property
+    def secrets(self) -> Sequence[bytes]:
+        """What nobody may read where the target repeats it."""
+        upstream = self.setup.upstreams.get(self.target.upstream) if self.target else None
+        return upstream.credentials.secrets if upstream else ()
+
     def starts_over(self, target: Target) -> None:
         """Ask `target`, and forget what another try brought, of which nothing went to the client."""
         self.target = target
         self.usage = None
-        self.hint = None
         self.last_at = 0
 
     def is_spent(self, wait: float | None) -> bool:
@@ -184,8 +189,10 @@ class Account:
         if self.ask is None:
             return None, None
         request, response = self.ask.body, b"".join(self.response)
-        if self.status >= ERROR:
-            response = redaction.scrub(response)  # what says what went wrong may quote a credential
+        if self.status >= ERROR or self.outcome == "upstream_error":
+            response = redaction.scrub(response, self.secrets)  # what says what went wrong may quote a credential
+        else:
+            response = redaction.without(response, self.secrets)
         if self.keep == "full":
             return request, response
         return redaction.redact(request, None), redaction.redact(response, self.content_type)

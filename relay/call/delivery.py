@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from relay import edits, sse, usage
+from relay import edits, redaction, sse, usage
 from relay.call.account import Account
 from relay.call.refrain import Refrain
 from relay.call.refusal import first_error, may_pass
@@ -283,8 +283,7 @@ class Stream(msgspec.Struct, eq=False):
 
     def _begin(self, out: bytes, last: bool) -> bool:
         """Send the head once there is an event to send with it; an error as the first event becomes a real error."""
-        if self.meter.errored and (fault := first_error(out, self._upstream)) is not None:
-            self.fault = fault
+        if self.meter.errored and self._failed(out):
             return False
         if not (out and self.meter.spoke):
             if last and self.account.head.endpoint.finishes:
@@ -296,6 +295,14 @@ class Stream(msgspec.Struct, eq=False):
         self.account.status = self.reply.status
         self.sink.start(self.reply.status, self.account.marks() + self.told, None)
         return True
+
+    def _failed(self, out: bytes) -> bool:
+        """Whether that begins with an error, which is a fault then: in the upstream's words, without its secrets."""
+        fault = first_error(out, self._upstream, wait_of(self.reply.headers))
+        if fault is not None:
+            fault.message = redaction.scrub(fault.message, self.account.secrets)
+            self.fault = fault
+        return fault is not None
 
     def _once_begun(self) -> None:
         """Do what has time until the first bytes are out."""

@@ -33,7 +33,12 @@ class _Error(msgspec.Struct):
     type: str | None = None
 
 
+class _Answer(msgspec.Struct):
+    error: _Error | None = None
+
+
 class _ErrorEvent(msgspec.Struct):
+    response: _Answer | None = None
     error: _Error | str | None = None
     type: str | None = None
     message: str | None = None
@@ -45,24 +50,26 @@ def may_pass(status: int) -> bool:
     return status in _RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def first_error(events: bytes, upstream: str) -> UpstreamFault | None:
+def first_error(events: bytes, upstream: str, wait: float | None) -> UpstreamFault | None:
     """The error that a stream begins with, as the failure it is: its own words, and its status if it names one.
 
-    But no words about the relay's own key. None where the first event is no error.
+    But no words about the relay's own key. `wait` is how many seconds its head asks for. None where the first event is
+    no error.
     """
     data = next(filter(None, map(sse.data, sse.events(events))), b"null")
     try:
         said = msgspec.json.decode(data, type=_ErrorEvent)
     except msgspec.DecodeError:
         return None
-    if said.error is None and said.type != "error":
+    stated = said.response.error if said.response and said.type == "response.failed" else said.error
+    if stated is None and said.type not in {"error", "response.failed"}:
         return None
-    error = said.error if isinstance(said.error, _Error) else _Error(code=said.code)
+    error = stated if isinstance(stated, _Error) else _Error(stated, said.code)
     status = _status(error.code) or _status(error.type)
     if status in REFUSED_KEY:
         return refused_key(upstream)
     fault = UpstreamRefusal(error.message or said.message or "The upstream's stream began with an error.")
-    fault.said = data
+    fault.said, fault.retry_after = data, wait
     if isinstance(error.code, str) and not error.code.isdecimal():
         fault.code = error.code
     fault.type = error.type or fault.type

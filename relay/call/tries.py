@@ -23,8 +23,8 @@ from relay.upstream import door
 from relay.upstream.door import Opened
 from relay.verdict import Verdict, objection, of_fault, of_status, wait_of
 
-_BY_ANOTHER_KEY = Verdict(onward=True, again=True, wait=0.0)
 _REST = 1.0  # seconds that a target rests after a 429 that does not say how long
+_FAILED = {"incomplete": "ended its stream too early", "upstream_error": "ended its stream with an error"}
 _EARLY = 0.002  # seconds: a timer of uvloop's rounds to whole milliseconds, twice, and can be early by one and a half
 _REFUSED_REST = 60.0  # seconds that a target rests whose key was refused, while another is left
 
@@ -87,8 +87,8 @@ class Tries(msgspec.Struct, eq=False):
     def ended(self, opened: Opened) -> None:
         """Tell how an answer ended that came in pieces."""
         now, outcome = time.perf_counter(), self.account.outcome
-        if outcome == "incomplete":
-            self.health.failed(self.target.name, "ended its stream too early", now, torn=True)
+        if opened.reply.status < NO_SUCCESS and outcome in _FAILED:
+            self.health.failed(self.target.name, _FAILED[outcome], now, torn=True)
         elif outcome == "ok" and self.doubted:
             self.health.passed(self.target.name, opened.first_byte_ms, now)
 
@@ -97,13 +97,17 @@ class Tries(msgspec.Struct, eq=False):
         if self.account.outcome is not None:
             return None  # the answer had said all, and is recorded: how its connection ends is nothing to anyone
         now = time.perf_counter()
-        torn = self._given_up(fault.message, now)
-        spared = torn and self._spares(fault, now)
-        if isinstance(fault, UpstreamAuthFailed) and not spared:
-            self.health.rests(self.target.name, "its key was refused", _REFUSED_REST, now)
+        status = self._given_up(fault.message, now)
+        if status >= NO_SUCCESS:
+            return None  # an error was cut: what its status says was heeded when its head was in
+        torn = status > 0
+        if torn and self._spares(fault, now):
+            return Step(self.target) if now < self.until and not begun else None
+        if isinstance(fault, UpstreamAuthFailed):
+            self.health.rests(self.target.name, "its key was refused", _REFUSED_REST, now, mends=True)
         step = self._instead(fault.said, now) if isinstance(fault, UpstreamRefusal) else None
         if step is None:
-            verdict = _BY_ANOTHER_KEY if spared else of_fault(fault)
+            verdict = of_fault(fault)
             if torn and now >= self.until:  # it was answering: that the caller waits no longer says nothing of it
                 verdict = verdict._replace(blames=False)
             step = self._after(verdict, _told(fault), now, torn)
@@ -129,30 +133,31 @@ class Tries(msgspec.Struct, eq=False):
 
     def _spares(self, fault: RelayError, now: float) -> bool:
         """Where a stream began with a refusal of the key, do as after such a status. Whether another key is left."""
+        tries, model = self.account.tries, self.target.model
         upstream = self.account.setup.upstreams.get(self.target.upstream)
-        used = upstream.credentials.named(self.account.tries[-1].key) if upstream else None
+        used = upstream.credentials.named(tries[-1].key) if upstream else None
         if upstream is None or used is None:
             return False
         limited = isinstance(fault, UpstreamRefusal) and fault.status == RATE_LIMITED
         if limited:
-            used.rest(self.target.model, now, None)
+            used.rest(model, now, fault.retry_after)
         elif isinstance(fault, UpstreamAuthFailed):
             upstream.credentials.refuse(used, 401)
         else:
             return False
-        if upstream.credentials.unusable(self.target.model, now) is None:
-            return upstream.credentials.sole is None
+        if upstream.credentials.spare(model, now, door.used(tries, upstream.name, model)):
+            return True
         if limited:
-            self._limited(None, now)
+            self._limited(fault.retry_after, now)
         return False
 
-    def _given_up(self, fault: str, now: float) -> bool:
-        """Note of a try that it failed after its head was in. Whether that promised an answer."""
+    def _given_up(self, fault: str, now: float) -> int:
+        """Note of a try that it failed after its head was in. The status that it had; 0 where there was no head."""
         tries = self.account.tries
         if len(tries) == self.noted or tries[-1].error is not None:
-            return False
+            return 0
         tries[-1] = replace(tries[-1], error=fault, total_ms=round((now - self.begun / 1e9) * 1000, 3))
-        return (tries[-1].status or NO_SUCCESS) < NO_SUCCESS
+        return tries[-1].status or 0
 
     def _after(self, verdict: Verdict, reason: str, now: float, torn: bool = False) -> Step | None:
         if verdict.blames:
@@ -167,7 +172,7 @@ class Tries(msgspec.Struct, eq=False):
         account, alias, model = self.account, self.account.plan.alias, self.account.plan.asked
         targets = filled(alias.context_window if why == "context_window" else alias.content_policy, model)
         found = fallback(alias, targets, model, circumstances(account, self.asked, targets, self.health, "order"))
-        return self._course().instead(found.targets, now)
+        return self._course().instead(found.targets, why, now)
 
     def _course(self) -> Course:
         if self.course is None:

@@ -17,10 +17,12 @@ class Credential(msgspec.Struct, eq=False):
     """One key: all headers that go with it, and the fingerprint by which people may know it, None without a key.
 
     `refused` says why it is out; `rests` until when it is not used for a model, in seconds of a clock that never jumps.
+    `secrets` are what nobody may read where an upstream repeats it.
     """
 
     headers: tuple[Header, ...]
     fingerprint: str | None = None
+    secrets: tuple[bytes, ...] = ()
     refused: str | None = None
     rests: dict[str, float] = {}
 
@@ -37,12 +39,13 @@ class Credential(msgspec.Struct, eq=False):
 class Credentials:
     """One or more; with one alone, it is always that one: there is no other to spare it for."""
 
-    __slots__ = ("_all", "_turn", "sole")
+    __slots__ = ("_all", "_turn", "secrets", "sole")
 
     def __init__(self, found: Sequence[Credential]) -> None:
         self._all = tuple(found)
         self._turn = 0
         self.sole = self._all[0] if len(self._all) == 1 else None
+        self.secrets = tuple(sorted({each for one in found for each in one.secrets}, key=len, reverse=True))
 
     def pick(self, model: str, now: float, but: Collection[str | None] = ()) -> Credential | None:
         """The next in turn that can serve `model`, but those fingerprints; None where all others are out or resting."""
@@ -54,6 +57,10 @@ class Credentials:
                 self._turn += step + 1
                 return found
         return None
+
+    def spare(self, model: str, now: float, but: Collection[str | None]) -> bool:
+        """Whether one can serve `model` now, but those fingerprints."""
+        return any(found.can_serve(model, now) and found.fingerprint not in but for found in self._all)
 
     def named(self, fingerprint: str | None) -> Credential | None:
         """The one with that fingerprint; None where there is none by now."""

@@ -7,6 +7,7 @@ the relay's own keys, which no caller may see, and when it refuses the usage opt
 import math
 import time
 from asyncio import CancelledError
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -65,7 +66,7 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
     something of it, in seconds. Raises UpstreamError, UpstreamAuthFailed, UpstreamTimeout, Overloaded, BadRequest.
     """
     model = target.model
-    credential = upstream.credentials.sole or _pick(upstream, model)
+    credential = upstream.credentials.sole or _pick(upstream, model, tries)
     may_ask_usage = model not in upstream.refuse_usage
     while True:
         request = head.requests.get(credential) or _request(credential, head)
@@ -103,10 +104,13 @@ def _is_long(reply: Reply) -> bool:
     return any(name == b"content-length" and int(value) > _LONG for name, value in reply.headers)
 
 
-def _pick(upstream: Upstream, model: str) -> Credential:
-    """A key that can serve, or where all rest any of them. Raises UpstreamAuthFailed when all were refused."""
-    now = time.perf_counter()
-    found = upstream.credentials.pick(model, now) or upstream.credentials.pick(model, math.inf)
+def _pick(upstream: Upstream, model: str, tries: list[Try]) -> Credential:
+    """A key that can serve, rather one that this request has not used, or where all rest any of them.
+
+    Raises UpstreamAuthFailed when all were refused.
+    """
+    now, pick = time.perf_counter(), upstream.credentials.pick
+    found = pick(model, now, used(tries, upstream.name, model)) or pick(model, now) or pick(model, math.inf)
     if found is None:
         raise _not_passed(upstream.name, 401)
     return found
@@ -121,8 +125,12 @@ def _spare(upstream: Upstream, credential: Credential, reply: Reply, tries: list
         upstream.credentials.refuse(credential, reply.status)
     if upstream.credentials.sole:
         return None
-    used = {one.key for one in tries if (one.upstream, one.model) == (upstream.name, model)}
-    return upstream.credentials.pick(model, now, used)
+    return upstream.credentials.pick(model, now, used(tries, upstream.name, model))
+
+
+def used(tries: Iterable[Try], upstream: str, model: str) -> set[str | None]:
+    """The fingerprints of the keys with which these tries asked that upstream for that model."""
+    return {one.key for one in tries if (one.upstream, one.model) == (upstream, model)}
 
 
 def _request(credential: Credential, head: Head) -> Request:

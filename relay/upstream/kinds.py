@@ -10,6 +10,8 @@ from relay.upstream.door import Upstream
 from relay.upstream.echo import EchoEngine
 from relay.wire import Origin, Wire
 
+_SECRET = 16  # characters of an added header's value, from which on it may be a secret: shorter ones are words
+
 
 def build(spec: config.Upstream, queue: Queue) -> Upstream:
     """The upstream that `spec` describes. Raises SetupFault when its CA file or its proxy cannot be used.
@@ -37,5 +39,9 @@ def _credential(spec: config.Upstream, key: Secret | None) -> Credential:
     headers = {b"accept-encoding": b"identity"}  # compressed answers could not be read over, and a bomb could hide
     if key is not None:
         headers[b"authorization"] = b"Bearer " + key.reveal().encode()
-    headers |= {name.encode(): value.encode() for name, value in spec.headers.items()}
-    return Credential(tuple(headers.items()), None if key is None else fingerprint(key.reveal()))
+    added = {name.encode(): value.encode() for name, value in spec.headers.items()}
+    headers |= added
+    secrets = [value for value in added.values() if len(value) >= _SECRET]
+    if key is not None:
+        secrets.append(key.reveal().encode())
+    return Credential(tuple(headers.items()), None if key is None else fingerprint(key.reveal()), tuple(secrets))

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from relay.journal import Journal, frames
 from relay.pricing import Rate
 from relay.record import Record
 from relay.routing import Alias, Plan, Target
-from relay.upstream.door import Opened
+from relay.upstream.credentials import Credential, Credentials
+from relay.upstream.door import Opened, Upstream
+from relay.upstream.echo import EchoEngine
 from tests.requests import CHAT, EMBEDDINGS, RESPONSES, account, ask, begun, priced
 from tests.sink import KeptSink
 from tests.upstream import piece as framed_as
@@ -28,6 +30,7 @@ from tests.upstream import piece as framed_as
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 JSON = (b"content-type", b"application/json")
 TARGET = Target("up", "real")
+UPSTREAM = Upstream("up", EchoEngine(), Credentials([Credential((), secrets=(b"up-key-1",))]))
 
 
 @dataclass
@@ -67,7 +70,8 @@ class World:
         self.journal = Journal(folder)
         self.recorded_at_end: list[Record] = []
         self.sink = KeptSink(on_end=lambda: self.recorded_at_end.extend(self.records()))
-        self.account = account(self.journal, begun(endpoint=endpoint), priced(TARGET, rate), keep="full", target=TARGET)
+        setup = replace(priced(TARGET, rate), upstreams={"up": UPSTREAM})
+        self.account = account(self.journal, begun(endpoint=endpoint), setup, keep="full", target=TARGET)
         self.account.ask = ask(b'{"model":"fast"}')
         opened = Opened(Answer(status, headers, whole=whole), Edited(b"", (), asks_usage), 1.0, time.perf_counter_ns())
         known = Alias("fast", ((TARGET,),), response_model="upstream" if alias is None else "alias")
@@ -248,9 +252,20 @@ FIRST_ERRORS = {
     "an error": (FAULT, 503, "flex capacity"),
     "no status": (b'{"error":{"message":"no","code":"bad"}}', 502, "no"),
     "a strange status": (b'{"error":{"message":"no","code":200}}', 502, "no"),
-    "in words": (b'{"error":"overloaded"}', 502, "The upstream's stream began with an error."),
+    "in words": (b'{"error":"overloaded"}', 502, "overloaded"),
+    "without words": (b'{"error":{"code":529}}', 529, "The upstream's stream began with an error."),
+    "with its secret": (
+        b'{"error":"your key up-key-1 is bad, sk-other-1 too"}',
+        502,
+        "your key *** is bad, sk-*** too",
+    ),
     "an error event": (b'{"type":"error","code":"x","message":"no"}', 502, "no"),
     "with choices": (b'{"choices":[],"error":{"message":"no","code":429}}', 429, "no"),
+    "a failed response": (
+        b'{"type":"response.failed","response":{"error":{"code":"rate_limit_exceeded","message":"no"}}}',
+        429,
+        "no",
+    ),
 }
 
 
@@ -305,7 +320,6 @@ def test_before_the_first_event_a_fault_is_a_real_error(tmp_path: Path) -> None:
 LAST = {
     "completed": (b'{"type":"response.completed","response":{"usage":{"input_tokens":9}}}', False, "ok"),
     "incomplete": (b'{"type":"response.incomplete"}', False, "ok"),
-    "failed": (b'{"type":"response.failed","response":{"error":{"code":"x"}}}', False, "ok"),
     "neither": (b'{"type":"response.output_text.delta","delta":"a"}', True, "incomplete"),
 }
 
@@ -320,6 +334,55 @@ def test_the_end_of_a_responses_stream(tmp_path: Path, case: str) -> None:
 
     assert breaks == (event != world.sink.body)
     assert [outcome] == [record.outcome for record in world.records()]
+
+
+def test_a_response_that_fails_is_passed_on_and_no_success(tmp_path: Path) -> None:
+    begun = b'data: {"type":"response.created","response":{}}\n\n'
+    failed = b'data: {"type":"response.failed","response":{"error":{"code":"server_error"}}}\n\n'
+    world = World(tmp_path, EVENTS, endpoint=RESPONSES)
+
+    world.play([begun, failed])
+
+    assert begun + failed == world.sink.body
+    assert ["upstream_error"] == [record.outcome for record in world.records()]
+
+
+@pytest.mark.parametrize("nothing", [b'""', b"{}", b"null", b"false"])
+def test_an_error_that_says_nothing_is_none(tmp_path: Path, nothing: bytes) -> None:
+    event = b'data: {"error":%b,"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n' % nothing
+    world = World(tmp_path, EVENTS)
+
+    world.play([event, FINISH + DONE])
+
+    assert event + FINISH + DONE == world.sink.body
+    assert ["ok"] == [record.outcome for record in world.records()]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "kept"),
+    [
+        (200, b'{"key":"up-key-1","token":"sk-other-1"}', b'{"key":"***","token":"sk-other-1"}'),
+        (400, b'{"error":"up-key-1, sk-other-1"}', b'{"error":"***, sk-***"}'),
+    ],
+)
+def test_what_is_kept_of_an_answer_is_without_the_upstreams_secrets(
+    tmp_path: Path, status: int, answer: bytes, kept: bytes
+) -> None:
+    world = World(tmp_path, JSON, status=status)
+
+    world.play([answer])
+
+    assert answer == world.sink.body
+    assert [kept] == [entry.response for _, entry in frames(world.journal.current)]
+
+
+def test_what_is_kept_of_a_stream_that_ends_in_an_error_is_without_secrets(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS)
+
+    world.play([FIRST, b'data: {"error":"up-key-1, sk-other-1"}\n\n'])
+
+    (kept,) = [entry.response for _, entry in frames(world.journal.current)]
+    assert FIRST + b'data: {"error":"***, sk-***"}\n\n' == kept
 
 
 def test_streams_with_no_known_end_end_as_they_do(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ ERRORS = {
 def test_the_error_that_a_stream_begins_with(case: str) -> None:
     data, status, again = ERRORS[case]
 
-    fault = first_error(b": hello\n\ndata: %b\n\n" % data, "up")
+    fault = first_error(b": hello\n\ndata: %b\n\n" % data, "up", None)
 
     assert isinstance(fault, UpstreamRefusal)
     assert ("no", status, again, data) == (fault.message, fault.status, fault.should_retry, fault.said)
@@ -43,7 +43,7 @@ def test_the_error_that_a_stream_begins_with(case: str) -> None:
     ],
 )
 def test_its_code_and_type_are_its_own(said: bytes, expected: tuple[str, str]) -> None:
-    fault = first_error(b'data: {"error":{"message":"no",%b}}\n\n' % said, "up")
+    fault = first_error(b'data: {"error":{"message":"no",%b}}\n\n' % said, "up", None)
 
     assert fault is not None
     assert expected == (fault.code, fault.type)
@@ -54,7 +54,7 @@ def test_its_code_and_type_are_its_own(said: bytes, expected: tuple[str, str]) -
     [b'"code":401', b'"code":403', b'"code":"401"', b'"code":"invalid_api_key"', b'"type":"authentication_error"'],
 )
 def test_what_is_said_of_the_relays_own_key_is_told_nobody(code: bytes) -> None:
-    fault = first_error(b'data: {"error":{"message":"Incorrect key: sk-secret",%b}}\n\n' % code, "up")
+    fault = first_error(b'data: {"error":{"message":"Incorrect key: sk-secret",%b}}\n\n' % code, "up", None)
 
     assert isinstance(fault, UpstreamAuthFailed)
     assert "'up'" in fault.message
@@ -63,7 +63,7 @@ def test_what_is_said_of_the_relays_own_key_is_told_nobody(code: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"null", b"[1]", b"no JSON", b'{"choices":[]}', b'{"type":"other","message":"x"}'])
 def test_another_first_event_is_no_error(data: bytes) -> None:
-    assert first_error(b"data: %b\n\n" % data, "up") is None
+    assert first_error(b"data: %b\n\n" % data, "up", None) is None
 
 
 @pytest.mark.parametrize(

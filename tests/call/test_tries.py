@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -334,17 +334,69 @@ def test_an_illness_is_nothing_to_who_does_not_ask_there(tmp_path: Path) -> None
     assert plan is running.setup.routes.plan("m")
 
 
-def test_what_one_answer_says_of_another_try_is_not_said_of_the_next_answer(tmp_path: Path) -> None:
-    cut = Answer([b'{"error"'], CUT, status=400, headers=(JSON,))
+@pytest.mark.parametrize(("status", "failures"), [(400, 0), (500, 1)])
+def test_an_error_that_is_cut_is_heeded_once_by_its_status(tmp_path: Path, status: int, failures: int) -> None:
+    cut = Answer([b'{"error"'], CUT, status=status, headers=(JSON,))
     alias = Alias("m", ((Target("up", "m"),), (Target("up", "n"),)))
-    running = relay(tmp_path, alias, {"up": Upstream("up", Player([cut, Answer([SAID, STOPPED])]))})
+    player = Player([cut])
+    running = relay(tmp_path, alias, {"up": Upstream("up", player)})
 
     (sink,) = ask(running)
 
     (record,) = records(running)
-    assert (200, "ok") == (sink.status, record.outcome)
-    assert record.why is not None
-    assert (None, None) == (record.why.should_retry, record.why.retry_after)
+    assert (502, "upstream_error") == (sink.status, record.outcome)
+    assert 1 + failures == len(player.asked) == len(record.tries)
+    assert [1] * 2 * failures == [vital.failures for vital in running.health.vitals().values()]
+
+
+def test_streams_that_end_in_an_error_make_a_target_ill(tmp_path: Path) -> None:
+    running = alone(tmp_path, Answer([SAID, b'data: {"error":{"message":"no"}}\n\n']))
+
+    ask(running, 2)
+    assert not running.health.ill
+    ask(running)
+
+    assert "ended its stream with an error" in running.health.ill["up/m"].reason
+
+
+@pytest.mark.parametrize("code", [b"429", b"401"])
+def test_all_other_keys_are_asked_before_another_target_however_often_one_may_be_asked(
+    tmp_path: Path, code: bytes
+) -> None:
+    player = Player([first_error(code), first_error(code), Answer([SAID, STOPPED])])
+    keys = Credentials([Credential((), name) for name in ("one", "two", "three")])
+    alias = Alias("m", ((Target("up", "m"),), (Target("other", "m"),)))
+    upstreams = {"up": Upstream("up", player, keys), "other": Upstream("other", Player([CUT]))}
+    running = relay(tmp_path, alias, upstreams)
+    running.setup = replace(running.setup, retries=0)
+
+    (sink,) = ask(running)
+
+    assert 200 == sink.status
+    assert ["one", "two", "three"] == [each.key for record in records(running) for each in record.tries]
+
+
+def test_when_all_keys_were_refused_so_the_next_target_is_asked_and_no_key_twice(tmp_path: Path) -> None:
+    alias = Alias("m", ((Target("up", "m"),), (Target("other", "m"),)))
+    upstreams = {"up": pool(first_error(b"429")), "other": Upstream("other", Player([Answer([SAID, STOPPED])]))}
+    running = relay(tmp_path, alias, upstreams)
+
+    (sink,) = ask(running)
+
+    assert 200 == sink.status
+    assert ["one", "two", None] == [each.key for record in records(running) for each in record.tries]
+
+
+def test_a_stream_that_begins_with_an_error_waits_as_its_head_says(tmp_path: Path) -> None:
+    answer = first_error(b"429")
+    answer.headers = (*answer.headers, (b"retry-after", b"20"))
+    running = alone(tmp_path, answer)
+
+    (sink,) = ask(running)
+
+    (illness,) = running.health.ill.values()
+    assert 19 < illness.until - time.perf_counter() <= 20
+    assert (429, b"20") == (sink.status, sink.header(b"retry-after"))
 
 
 def test_who_is_not_paid_sends_on_to_the_next(tmp_path: Path) -> None:
