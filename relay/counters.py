@@ -87,7 +87,7 @@ class Slot:
         try:
             await self._line.wait(within)
         except NoTurn as fault:
-            raise _full(self._key) from fault
+            raise _full(self._key, self.read) from fault
         self.take()
 
     def settle(self) -> None:
@@ -140,7 +140,7 @@ class MemoryCounters:
         if free > 0:
             slot.take()
         elif line.is_full:
-            raise _full(key)
+            raise _full(key, slot.read)
         return slot
 
     def _begin(self, key_id: str, now: float) -> Use:
@@ -156,9 +156,10 @@ class MemoryCounters:
 
 def _over_rate(key: Key, wait: float) -> RateLimited:
     limit = f"{key.rpm} requests a minute; the next one fits in {wait:.3f} s"
-    return RateLimited(f"The key {key.name!r} is limited to {limit}.", retry_after=wait)
+    read = ("rpm", key.rpm or 0, 0)
+    return RateLimited(f"The key {key.name!r} is limited to {limit}.", retry_after=wait, read=(read,))
 
 
-def _full(key: Key) -> Overloaded:
+def _full(key: Key, read: tuple[Reading, ...]) -> Overloaded:
     limit = f"{key.concurrency} requests at a time and all of them run; try again in 1 s, or when one ends"
-    return Overloaded(f"The key {key.name!r} is limited to {limit}.", retry_after=_SOON)
+    return Overloaded(f"The key {key.name!r} is limited to {limit}.", retry_after=_SOON, read=read)

@@ -41,13 +41,15 @@ class SetupFault(Exception):
 class RelayError(Exception):
     """A refusal or failure that the relay answers. `retry_after` is in seconds; None where no wait would help.
 
-    `sent`: an upstream may have seen the request, and may be at work on it, and bill it.
+    `sent`: an upstream may have seen the request, and may be at work on it, and bill it. `read` are the limits that
+    forbid it, each as its name, the limit, and what is left of it.
     """
 
     message: str
     code: str | None = None
     param: str | None = None
     retry_after: float | None = None
+    read: tuple[tuple[str, int, int], ...] = ()
 
     status = 500
     type = "api_error"

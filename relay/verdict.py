@@ -16,6 +16,7 @@ billed, twice.
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
@@ -89,10 +90,16 @@ def wait_of(headers: Iterable[Header]) -> float | None:
 def _between(start: bytes, end: bytes) -> float | None:
     """Seconds from one HTTP date to the other, not below 0; None where one of them is none."""
     try:
-        span = parsedate_to_datetime(end.decode("latin-1")) - parsedate_to_datetime(start.decode("latin-1"))
-    except (ValueError, TypeError, OverflowError):  # TypeError: one names its time zone, the other does not
+        span = _moment(end) - _moment(start)
+    except (ValueError, OverflowError):
         return None
     return min(max(0.0, span.total_seconds()), _WAIT_MAX)
+
+
+def _moment(date: bytes) -> datetime:
+    """The moment of an HTTP date, also of asctime's form, which names no zone (RFC 9110, 5.6.7). Raises ValueError."""
+    found = parsedate_to_datetime(date.decode("latin-1"))
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def objection(body: bytes) -> Objection | None:

@@ -158,6 +158,19 @@ def test_what_was_left_of_each_limit_is_told() -> None:
     assert [(("rpm", 10, 9), ("concurrency", 3, 2)), (("rpm", 10, 8), ("concurrency", 3, 1))] == read
 
 
+def test_what_forbids_a_request_is_told() -> None:
+    counters, slow, ci = MemoryCounters(), key(rpm=1), key("ci", concurrency=1)
+    counters.admit(slow, NOW)
+    counters.admit(ci, NOW)
+
+    with pytest.raises(RateLimited) as limited:
+        counters.admit(slow, NOW)
+    with pytest.raises(Overloaded) as full:
+        counters.admit(ci, NOW)
+
+    assert ((("rpm", 1, 0),), (("concurrency", 1, 0),)) == (limited.value.read, full.value.read)
+
+
 def test_a_changed_limit_holds_for_the_same_key_at_once() -> None:
     counters = MemoryCounters()
     counters.admit(key(rpm=10), NOW)

@@ -93,6 +93,7 @@ NOON, LATER = b"Sun, 22 Nov 2026 12:00:00 GMT", b"Sun, 22 Nov 2026 12:00:20 GMT"
         (((b"retry-after", b"soon"),), None),
         (((b"retry-after", LATER), (b"date", NOON)), 20.0),
         (((b"retry-after", NOON), (b"date", LATER)), 0.0),
+        (((b"retry-after", b"Sun Nov 22 12:00:20 2026"), (b"date", NOON)), 20.0),
         (((b"retry-after", LATER),), None),
         (((b"retry-after", LATER), (b"date", b"today")), None),
         (((b"retry-after", LATER), (b"date", b"Sun, 22 Nov 99999999999999999999 12:00:00 GMT")), None),

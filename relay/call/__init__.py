@@ -16,7 +16,7 @@ from relay.call.delivery import Delivery, deliver, outcome_of
 from relay.call.setup import Setup
 from relay.call.sink import Sink
 from relay.call.tries import Tries
-from relay.counters import Counters
+from relay.counters import Counters, Free
 from relay.errors import InternalError, Overloaded, RelayError
 from relay.exchange import lines
 from relay.health import Health, Policy
@@ -70,12 +70,12 @@ async def serve(  # noqa: C901, PLR0912  # the whole story, in the order in whic
                 step = tries.answered(opened)
                 if step is None:
                     delivery = deliver(account, opened, sink)
-                    if delivery is None:
+                    if delivery is None and not tries.doubted:
                         return
-                    if opened.reply.whole is None:
+                    if delivery is not None and opened.reply.whole is None:
                         await opened.reply.pump(delivery.take, delivery.drained, delivery.chunk)
-                        tries.ended(opened)
-                    if delivery.fault is None:
+                    tries.ended(opened)
+                    if delivery is None or delivery.fault is None:
                         return
                     raise delivery.fault
             except RelayError as fault:
@@ -108,13 +108,12 @@ def begin(relay: Relay, account: Account, body: bytes) -> Tries:
         account.call = relay.calls.first(account)
     # who can serve it, and may you ask for it?
     account.plan = plan = choose(account, ask, relay.health)
-    account.target = target = plan.targets[0]
     # may you spend it?
     if account.key is not None:
         account.lease = relay.counters.admit(account.key, account.at / 1e6)
     account.asked_at = now = time.perf_counter_ns()
     patience = head.patience if head.patience < setup.deadline else setup.deadline  # noqa: FURB136  # min() takes longer
-    return Tries(account, ask, relay.health, target, now, now / 1e9 + patience)
+    return Tries(account, ask, relay.health, plan.targets[0], now, now / 1e9 + patience)
 
 
 def leave(account: Account, delivery: Delivery | None, sink: Sink) -> None:
@@ -138,6 +137,8 @@ def refuse(account: Account, fault: RelayError, sink: Sink) -> None:
         fault.should_retry = False
     account.hint = fault.should_retry, fault.retry_after
     body = fault.body(account.id)
+    if fault.read:
+        account.lease = Free(fault.read)
     account.status = fault.status
     account.content_type = "application/json"
     account.sends(body)

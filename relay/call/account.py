@@ -108,9 +108,8 @@ class Account:
         upstream = self.setup.upstreams.get(self.target.upstream) if self.target else None
         return upstream.credentials.secrets if upstream else ()
 
-    def starts_over(self, target: Target) -> None:
-        """Ask `target`, and forget what another try brought, of which nothing went to the client."""
-        self.target = target
+    def starts_over(self) -> None:
+        """Forget what another try brought, of which nothing went to the client."""
         self.usage = None
         self.last_at = 0
 

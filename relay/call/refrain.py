@@ -10,7 +10,7 @@ from relay.call.sink import Passage
 from relay.exchange import unframed
 
 _WORDS = b'"content":"'
-_QUOTE, _BACKSLASH, _LINE_END = b'"\\\n'
+_QUOTE, _LINE_FEED, _RETURN = b'"\n\r'
 _NEVER = b"\0"  # no event begins or ends with it
 
 
@@ -40,14 +40,15 @@ class Refrain(msgspec.Struct, eq=False):
         """See relay.exchange.Chunk: sends what is the last plain event with other words in its string.
 
         All of that is in this one function, and what it looks at in this one object: a piece of a slow stream finds
-        caches that others have emptied, and takes as long as it touches memory.
+        caches that others have emptied, and takes as long as it touches memory. Words that end in a backslash leave a
+        string without its end: nobody finds anything in such an event.
         """
         size, words = len(framed), begin + self.begin
         end, passage = size - self.tail, self.passage
         if passage is None or words > end or framed[begin:words] != self.before or framed[end:] != self.after:
             return False
         said = framed[words:end]
-        if _QUOTE in said or _LINE_END in said or framed[end - 1] == _BACKSLASH or passage.full:
+        if _QUOTE in said or _LINE_FEED in said or _RETURN in said or passage.full:
             return False
         now = passage.now  # called as a method it would be looked up at length
         try:

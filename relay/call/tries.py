@@ -43,6 +43,7 @@ class Tries(msgspec.Struct, eq=False):
     until: float
     course: Course | None = None  # made when the first try fails, which is seldom
     noted: int = 0  # tries that were noted before this target was asked
+    heeded: bool = False  # its answer was an error, whose status has said what comes next
     doubted: bool = False  # the target is well only if its answer comes to its end
 
     async def enter(self) -> None:
@@ -53,6 +54,7 @@ class Tries(msgspec.Struct, eq=False):
     def ask(self) -> Coroutine[Any, Any, Opened]:
         """Ask the target. Raises UpstreamOff, and what `door.ask` raises."""
         account, target = self.account, self.target
+        account.target = target
         if self.health.ill:
             self.health.probes(target.name, time.perf_counter())
         upstream = account.setup.upstreams.get(target.upstream)
@@ -66,11 +68,12 @@ class Tries(msgspec.Struct, eq=False):
         reply = opened.reply
         self.account.edited = opened.edited
         if reply.status < NO_SUCCESS:
-            if reply.whole is None and self.health.doubts(self.target.name):
+            if (self.asked.stream or reply.whole is None) and self.health.doubts(self.target.name):
                 self.doubted = True
             else:
                 self.health.passed(self.target.name, opened.first_byte_ms, opened.at / 1e9)
             return None
+        self.heeded = True
         wait, now = wait_of(reply.headers), time.perf_counter()
         if reply.status == RATE_LIMITED:
             wait = self._limited(wait, now)
@@ -85,7 +88,7 @@ class Tries(msgspec.Struct, eq=False):
         return step
 
     def ended(self, opened: Opened) -> None:
-        """Tell how an answer ended that came in pieces."""
+        """Tell how an answer ended whose head alone said too little."""
         now, outcome = time.perf_counter(), self.account.outcome
         if opened.reply.status < NO_SUCCESS and outcome in _FAILED:
             self.health.failed(self.target.name, _FAILED[outcome], now, torn=True)
@@ -98,9 +101,9 @@ class Tries(msgspec.Struct, eq=False):
             return None  # the answer had said all, and is recorded: how its connection ends is nothing to anyone
         now = time.perf_counter()
         status = self._given_up(fault.message, now)
-        if status >= NO_SUCCESS:
-            return None  # an error was cut: what its status says was heeded when its head was in
-        torn = status > 0
+        if self.heeded or status == BAD_REQUEST:
+            return None  # an error was cut, and its status has said what comes next
+        torn = 0 < status < NO_SUCCESS
         if torn and self._spares(fault, now):
             return Step(self.target) if now < self.until and not begun else None
         if isinstance(fault, UpstreamAuthFailed):
@@ -115,13 +118,13 @@ class Tries(msgspec.Struct, eq=False):
 
     async def turn_to(self, step: Step) -> None:
         """Make it the target, when its time has come."""
-        self.account.starts_over(step.target)
+        self.account.starts_over()
         self.account.repeated |= step.again
         if step.wait:
             await asyncio.sleep(step.wait + _EARLY)
         self.target, self.begun = step.target, time.perf_counter_ns()
         self.noted = len(self.account.tries)
-        self.doubted = False
+        self.doubted = self.heeded = False
 
     def _limited(self, wait: float | None, now: float) -> float | None:
         """Let the target rest until the first of its keys can serve again; the wait for that, if one was stated."""

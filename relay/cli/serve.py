@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from math import ceil
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -168,8 +169,8 @@ class Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                timeout_keep_alive=int(config.server.keep_alive),
-                timeout_graceful_shutdown=max(1, int(config.server.drain_timeout)),
+                timeout_keep_alive=ceil(config.server.keep_alive),
+                timeout_graceful_shutdown=max(1, ceil(config.server.drain_timeout)),
                 backlog=_BACKLOG,
             )
         )

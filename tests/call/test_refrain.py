@@ -63,11 +63,17 @@ def test_the_same_event_with_other_words_goes_on_as_it_came(sing: Sing, keep: Ke
     assert ([piece(EVENT % b"two")], len(EVENT % b"two"), kept) == (way.sent, account.bytes_out, account.response)
 
 
-SAME = {"none": b"", "an escaped line end": b"a\\n", "any language": "\u4f60".encode(), "many": b"x" * 300}
+SAME = {
+    "none": b"",
+    "a string without its end": b"a\\",
+    "an escaped line end": b"a\\n",
+    "any language": "\u4f60".encode(),
+    "many": b"x" * 300,
+}
 OTHER = {
     "a quote": EVENT % b'"',
     "a line end": EVENT % b"\n",
-    "an escape at the end": EVENT % b"a\\",
+    "another line end": EVENT % b"\r",
     "an end": EVENT % b'x"},"finish_reason":"stop"',
     "two": (EVENT % b"one") * 2,
     "more behind it": EVENT % b"one" + b"\n",
@@ -124,6 +130,7 @@ ENDINGS = (
     b'"',
     b'"},"finish_reason":"stop"}]}\n\ndata: {"choices":[{"delta":{"content":"',
     b"\n\ndata: [DONE]\n\n",
+    b"\r\rdata: [DONE]\r\r",
     b'","error":{"message":"',
     b'"}}],"usage":{"prompt_tokens":1},"x":[{"y":{"z":"',
 )

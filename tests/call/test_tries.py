@@ -349,6 +349,17 @@ def test_an_error_that_is_cut_is_heeded_once_by_its_status(tmp_path: Path, statu
     assert [1] * 2 * failures == [vital.failures for vital in running.health.vitals().values()]
 
 
+def test_streams_that_come_whole_and_unfinished_make_a_target_ill_and_whole_answers_well(tmp_path: Path) -> None:
+    unfinished, answer = Answer([], whole=SAID), Answer([], headers=(JSON,), whole=b"{}")
+    running = alone(tmp_path, unfinished, unfinished, answer, *[unfinished] * 3)
+
+    ask(running, 5)
+    assert not running.health.ill
+    ask(running)
+
+    assert "ended its stream too early" in running.health.ill["up/m"].reason
+
+
 def test_streams_that_end_in_an_error_make_a_target_ill(tmp_path: Path) -> None:
     running = alone(tmp_path, Answer([SAID, b'data: {"error":{"message":"no"}}\n\n']))
 

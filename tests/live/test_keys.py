@@ -102,6 +102,8 @@ def test_requests_per_minute(relay: RelayProcess) -> None:
     assert ("relay", "true") == (refused.header("x-relay-error-source"), refused.header("x-should-retry"))
     row = relay.record(refused)
     assert ("slow", 429, "refused") == (row["key"], row["status"], row["outcome"])
+    assert (None, None, 0) == (row["upstream"], refused.header("x-relay-upstream"), row["attempts"])
+    assert "rpm 3, 0 left" in relay.run("why", row["id"]).stdout
     assert 200 == status(relay, KEY)
 
 

@@ -210,6 +210,21 @@ def test_a_secret_that_a_file_holds_is_read_again_on_sighup(start: Start, upstre
     assert "-secret" not in relay.output
 
 
+def test_a_target_whose_key_was_refused_is_asked_again_once_the_configuration_was_read(
+    fresh: RelayProcess, upstream: Upstream, model: str
+) -> None:
+    upstream.play(model, response({"error": {"message": "no"}}, status="401 No"))
+    save(fresh, models={"m-*": ["script/*", "echo/*"]})
+    reload(fresh)
+    assert ["echo"] * 2 == [fresh.ask(chat(model)).header("x-relay-upstream") for _ in range(2)]
+    assert 1 == len(upstream.requests(model))
+
+    upstream.play(model, FINE)
+    reload(fresh)
+
+    assert "script" == fresh.ask(chat(model)).header("x-relay-upstream")
+
+
 def test_keys_of_the_file_come_and_go(start: Start, upstream: Upstream, model: str) -> None:
     upstream.play(model, FINE)
     relay = start(environ={"OTHER_KEY": OTHER_KEY}, **numbered(upstream, 1))
