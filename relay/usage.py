@@ -87,8 +87,13 @@ _LAST_TYPES = re.compile(rb'"(?:response\.(?:completed|failed|incomplete)|image_
 
 def of_body(body: bytes) -> Usage | None:
     """The usage that a JSON answer states; None when it states none that can be believed."""
-    found = of_tail(body)
-    return _stated(body) if found is None and len(body) <= _READ_WHOLE and body.find(_NAME) >= 0 else found
+    if len(body) > _READ_WHOLE:
+        return of_tail(body)
+    at = body.rfind(_NAME)
+    if at < 0:
+        return None
+    said = _own(body, at)
+    return said.usage() if said else _stated(body) or of_tail(body)
 
 
 def of_tail(body: bytes) -> Usage | None:
@@ -99,11 +104,16 @@ def of_tail(body: bytes) -> Usage | None:
     at = body.rfind(_NAME)
     if at < 0:
         return None
-    try:
-        said = _inner.decode(b"{" + body[at:]).usage  # as it is where usage is the answer's own field
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = _deeper(body, at + len(_NAME))
+    said = _own(body, at) or _deeper(body, at + len(_NAME))
     return said.usage() if said else None
+
+
+def _own(body: bytes, at: int) -> _Said | None:
+    """The usage whose name stands there, where it is a field of the answer itself: then what follows ends that."""
+    try:
+        return _inner.decode(b"{" + body[at:]).usage
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _deeper(body: bytes, at: int) -> _Said | None:

@@ -56,6 +56,7 @@ STATED: dict[str, tuple[Any, Usage | None]] = {
         {"usage": CHAT, "tools": [{"properties": {"usage": {"type": "string"}}}]},
         SAID,
     ),
+    "another's usage behind it": ({"usage": CHAT, "choices": [{"stats": {"usage": {"prompt_tokens": 555}}}]}, SAID),
     "braces in a note": ({"usage": CHAT | {"note": "}{"}}, SAID),
     "its name among the words": ({"usage": CHAT, "text": 'the "usage":{"prompt_tokens":7}'}, SAID),
 }
