@@ -13,6 +13,7 @@ from relay.call.sink import Sink
 from relay.exchange import Lines, headers, lines
 
 _GREETING = b'[{"role":"user","content":"Hello"}]'
+_JSON = (b"content-type", b"application/json")
 _UNTOLD = frozenset({b"content-type", b"content-length", b"content-encoding"})
 
 
@@ -23,7 +24,9 @@ def question(account: Account, body: bytes) -> bytes:
     """
     head = account.head
     body = asking.plain(body, head, account.setup.max_body) or b"{}"
-    account.head = replace(head, encoding=b"")  # decoded once is enough
+    # Decoded once is enough, and whatever the question was said to be, the request that is made of it is JSON.
+    forwarded = (_JSON, *(header for header in head.forwarded if header[0] != _JSON[0]))
+    account.head = replace(head, encoding=b"", forwarded=forwarded)
     fields = splice.read(body)
     changes = {"stream": b"true"}
     if "messages" not in fields:
