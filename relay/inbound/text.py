@@ -1,7 +1,9 @@
 """POST /chat/stream: a chat's words alone, as they come. A chat like any other, asked and answered in another form.
 
-`question` makes the OpenAI request of the short one; TextSink takes the events of its answer and lets the text through.
+`question` makes the OpenAI request of the short one; TextSink lets the text of its answer through, in events or whole.
 """
+
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -10,9 +12,10 @@ from relay import ask as asking
 from relay import splice, sse
 from relay.call.account import Account
 from relay.call.sink import Sink
-from relay.exchange import Lines, headers, lines
+from relay.exchange import ERROR, Header, Lines, headers, lines
 
 _GREETING = b'[{"role":"user","content":"Hello"}]'
+_NO_ERROR = msgspec.Raw(b"null")
 _JSON = (b"content-type", b"application/json")
 _UNTOLD = frozenset({b"content-type", b"content-length", b"content-encoding"})
 
@@ -39,17 +42,18 @@ def question(account: Account, body: bytes) -> bytes:
     return splice.patch(body, fields, changes)
 
 
-class _Delta(msgspec.Struct):
+class _Words(msgspec.Struct):
     content: str | None = None
 
 
 class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
+    delta: _Words | None = None
+    message: _Words | None = None  # of an answer that is no stream
 
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
-    error: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = _NO_ERROR
 
 
 class TextSink:
@@ -67,16 +71,19 @@ class TextSink:
         return self._outward.gone
 
     def answer(self, status: int, told: Lines, body: bytes) -> None:
-        """See Sink."""
-        self._outward.answer(status, told, body)
+        """See Sink. Of a whole chat, from who does not stream, the text goes out as well; anything else as it is."""
+        chunk = _read(body) if status < ERROR else None
+        if chunk is None or chunk.choices is None or chunk.error != _NO_ERROR:
+            self._outward.answer(status, told, body)
+        else:
+            self._outward.answer(status, self._head(headers(told)), self._written(_text(chunk)))
 
     def start(self, status: int, told: Lines, length: int | None) -> None:
         """See Sink."""
         said = headers(told)
         self._passes = length is not None or dict(said).get(b"content-type", b"").startswith(b"application/json")
         if not self._passes:
-            kind = b"text/event-stream; charset=utf-8" if self._events else b"text/plain; charset=utf-8"
-            told = lines([(b"content-type", kind), *(header for header in said if header[0] not in _UNTOLD)])
+            told = self._head(said)
         self._outward.start(status, told, length)
 
     def beat(self, period: float) -> None:
@@ -108,26 +115,38 @@ class TextSink:
         """See Sink."""
         await self._outward.drained()
 
+    def _head(self, said: Sequence[Header]) -> Lines:
+        kind = b"text/event-stream; charset=utf-8" if self._events else b"text/plain; charset=utf-8"
+        return lines([(b"content-type", kind), *(header for header in said if header[0] not in _UNTOLD)])
+
     def _text(self, piece: bytes) -> bytes:
         return b"".join(self._said(event) for event in sse.events(piece))
 
     def _said(self, event: bytes) -> bytes:
         data = sse.data(event)
-        if data is None or data.strip() == sse.DONE:
+        chunk = None if data is None or data.strip() == sse.DONE else _read(data)
+        if chunk is None:
             return b""
-        try:
-            chunk = msgspec.json.decode(data, type=_Chunk)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return b""
-        error = bytes(chunk.error)
-        if error != b"null":
+        if chunk.error != _NO_ERROR:
             self._broken = True
-            return b"event: error\n" + sse.event(b" ".join(error.splitlines())) if self._events else b""
-        text = "".join(choice.delta.content or "" for choice in chunk.choices or () if choice.delta)
-        return self._written(text) if text else b""
+            return b"event: error\n" + sse.event(b" ".join(bytes(chunk.error).splitlines())) if self._events else b""
+        return self._written(_text(chunk))
 
     def _written(self, text: str) -> bytes:
-        if not self._events:
+        if not (self._events and text):
             return text.encode()
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         return b"".join(b"data: %s\n" % line.encode() for line in lines) + b"\n"
+
+
+def _read(data: bytes) -> _Chunk | None:
+    """What an event, or a whole answer, says; None where that is nothing of a chat."""
+    try:
+        return msgspec.json.decode(data, type=_Chunk)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _text(chunk: _Chunk) -> str:
+    said = (choice.delta or choice.message for choice in chunk.choices or ())
+    return "".join(words.content or "" for words in said if words)

@@ -182,6 +182,50 @@ def test_the_head_is_that_of_words(events: bool, kind: bytes) -> None:
     assert [(b"content-type", kind + b"; charset=utf-8"), (b"x-relay-id", b"1")] == outward.headers
 
 
+def whole(*contents: Any) -> bytes:
+    choices = [{"index": at, "message": {"content": content}} for at, content in enumerate(contents)]
+    return json.dumps({"object": "chat.completion", "choices": choices}).encode()
+
+
+def answered(status: int, body: bytes, *, events: bool) -> KeptSink:
+    outward = KeptSink()
+    TextSink(outward, events=events).answer(status, b"x-relay-id: 1\r\ncontent-type: application/json\r\n", body)
+    return outward
+
+
+@pytest.mark.parametrize(
+    ("body", "plain", "shown"),
+    [
+        (whole("Hi\nyou"), b"Hi\nyou", b"data: Hi\ndata: you\n\n"),
+        (whole("a", "b"), b"ab", b"data: ab\n\n"),
+        (whole(None), b"", b""),
+    ],
+)
+def test_a_chat_that_comes_as_a_whole_is_words_too(body: bytes, plain: bytes, shown: bytes) -> None:
+    for events, kind, expected in ((False, b"text/plain", plain), (True, b"text/event-stream", shown)):
+        outward = answered(200, body, events=events)
+
+        assert (200, expected, len(expected), True) == (outward.status, outward.body, outward.length, outward.ended)
+        assert [(b"content-type", kind + b"; charset=utf-8"), (b"x-relay-id", b"1")] == outward.headers
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, b'{"error":%s}' % FAULT),
+        (500, whole("Hi")),
+        (200, b'{"error":%s}' % FAULT),
+        (200, b'{"choices":[],"error":%s}' % FAULT),
+        (200, b"[]"),
+        (204, b""),
+    ],
+)
+def test_a_whole_answer_that_is_no_chat_passes_as_it_is(status: int, body: bytes) -> None:
+    outward = answered(status, body, events=False)
+
+    assert (status, body, b"application/json") == (outward.status, outward.body, outward.header(b"content-type"))
+
+
 @pytest.mark.parametrize(
     ("status", "length", "kind"),
     [(404, 20, b"application/json"), (200, None, b"application/json"), (502, 20, b"text/html")],

@@ -147,6 +147,16 @@ def test_chat_stream_as_events(relay: RelayProcess, upstream: Upstream) -> None:
     assert b"data: c\n\n" in answer.body
 
 
+def test_chat_stream_of_an_upstream_that_does_not_stream(relay: RelayProcess, upstream: Upstream) -> None:
+    upstream.play("real", response({"choices": [{"index": 0, "message": {"content": "你好 🦊"}}]}))
+
+    answer = relay.ask(b"{}", path="/chat/stream")
+
+    assert (200, "你好 🦊", True) == (answer.status, answer.body.decode(), answer.complete)
+    assert "text/plain" == (answer.header("content-type") or "").split(";")[0]
+    assert "ok" == relay.record(answer)["outcome"]
+
+
 def test_a_head_request_has_no_body(relay: RelayProcess) -> None:
     with relay.connect() as client:
         client.send(request(method="HEAD", path="/healthz") + request(method="GET", path="/v1/models", key=KEY))
