@@ -7,7 +7,7 @@ always the answer, until `drained` has sent it. That makes the server's own back
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,9 +17,9 @@ from relay.call.account import Account
 from relay.call.sink import BODILESS, LOOKS, PING, Sink
 from relay.endpoints import TEXT, Endpoint, match
 from relay.errors import RelayError, RequestTimeout
-from relay.exchange import Header, Lines, headers
+from relay.exchange import Lines, headers
 from relay.inbound import guard
-from relay.inbound.text import TextSink, question
+from relay.inbound.text import TextSink, question, wants_events
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -119,7 +119,7 @@ async def serve(
     peer = scope["client"][0] if scope.get("client") else ""
     head = read_head(*found, scope.get("query_string", b""), said, peer)
     outward = AsgiSink(send)
-    sink: Sink = TextSink(outward, events=_wants_events(said)) if endpoint is TEXT else outward
+    sink: Sink = TextSink(outward, events=wants_events(said)) if endpoint is TEXT else outward
     account = Account(relay.journal).open(head, relay.setup)
     try:
         call.admit(relay, account)
@@ -139,10 +139,6 @@ async def serve(
         # Of one that was answered this says nothing; of one that the server cancelled it says the last words.
         account.settle("client_disconnect", "the client left before its request was whole")
         await outward.drained()
-
-
-def _wants_events(said: Sequence[Header]) -> bool:
-    return any(name == b"accept" and b"text/event-stream" in value for name, value in said)
 
 
 class _ClientLeft(Exception):

@@ -3,6 +3,7 @@
 `question` makes the OpenAI request of the short one; TextSink lets the text of its answer through, in events or whole.
 """
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -17,7 +18,19 @@ from relay.exchange import ERROR, Header, Lines, headers, lines
 _GREETING = b'[{"role":"user","content":"Hello"}]'
 _NO_ERROR = msgspec.Raw(b"null")
 _JSON = (b"content-type", b"application/json")
+_REFUSAL = re.compile(rb"q=0(?:\.0*)?")
 _UNTOLD = frozenset({b"content-type", b"content-length", b"content-encoding"})
+
+
+def wants_events(said: Sequence[Header]) -> bool:
+    """Whether an Accept among these headers asks for server-sent events; one with `q=0` refuses them (RFC 9110)."""
+    ranges = [each for name, value in said if name == b"accept" for each in value.lower().split(b",")]
+    return any(_asks_for_events(each) for each in ranges)
+
+
+def _asks_for_events(media_range: bytes) -> bool:
+    kind, *parameters = [part.strip() for part in media_range.split(b";")]
+    return kind == b"text/event-stream" and not any(_REFUSAL.fullmatch(each) for each in parameters)
 
 
 def question(account: Account, body: bytes) -> bytes:

@@ -14,7 +14,7 @@ from relay.call.setup import Setup
 from relay.endpoints import TEXT
 from relay.errors import BadRequest, BodyTooLarge
 from relay.exchange import Header
-from relay.inbound.text import TextSink, question
+from relay.inbound.text import TextSink, question, wants_events
 from relay.journal import Journal
 from relay.keys import Key
 from relay.routing import Alias, Routes, Target
@@ -172,6 +172,25 @@ def test_an_error_is_an_event_among_events(error: bytes) -> None:
 
     expected = b"event: error\ndata: %s\n\n" % error.replace(b"\ndata: ", b" ")
     assert (expected, True) == (outward.body, outward.ended)
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ([b"text/event-stream"], True),
+        ([b"Text/Event-Stream"], True),
+        ([b"text/html, text/event-stream;charset=utf-8 ; Q=0.001"], True),
+        ([b"text/plain", b"text/event-stream"], True),
+        ([b"text/event-stream;q=0"], False),
+        ([b"text/event-stream; Q=0.000, */*"], False),
+        ([b"text/event-streams"], False),
+        ([b"*/*"], False),
+        ([b""], False),
+        ([], False),
+    ],
+)
+def test_who_asks_for_events(accept: list[bytes], expected: bool) -> None:
+    assert expected == wants_events([(b"host", b"text/event-stream"), *((b"accept", value) for value in accept)])
 
 
 @pytest.mark.parametrize(("events", "kind"), [(False, b"text/plain"), (True, b"text/event-stream")])

@@ -145,6 +145,7 @@ def test_chat_stream_as_events(relay: RelayProcess, upstream: Upstream) -> None:
     assert "text/event-stream" == (answer.header("content-type") or "").split(";")[0]
     assert b"data: a\ndata: b\n\n" in answer.body
     assert b"data: c\n\n" in answer.body
+    assert b"a\nbc" == relay.ask(b"{}", "accept: text/event-stream;q=0", path="/chat/stream").body
 
 
 def test_chat_stream_of_an_upstream_that_does_not_stream(relay: RelayProcess, upstream: Upstream) -> None:
