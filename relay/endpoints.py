@@ -1,9 +1,11 @@
 """The exact table of what is relayed: rows of data, served by one handler. Knows paths; nothing of what is behind them.
 
-A path that is not in the table is not relayed: no prefix, no pattern, no decoding of escapes.
+A path that is not in the table is not relayed: no prefix, no pattern, no decoding of escapes but in Azure's alias.
 """
 
+import re
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ TEXT = Endpoint("/chat/stream", b"/chat/completions", usage_option=True, finishe
 _PREFIXES = (b"/v1", b"", b"/openai/v1")
 _EXACT = {prefix + endpoint.path: endpoint for prefix in _PREFIXES for endpoint in ENDPOINTS}
 _AZURE = b"/openai/deployments/"
+_ALIAS = re.compile(rb"(?:[^%\\\x80-\xff]|%[0-9A-Fa-f]{2})+")  # as it may stand in a path
+_DOTS = {".", ".."}
 _BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 
 
@@ -45,6 +49,16 @@ def match(path: bytes) -> tuple[Endpoint, str | None] | None:
         return None
     alias, slash, rest = path[len(_AZURE) :].partition(b"/")
     found = _BY_PATH.get(slash + rest)
-    if found is None or alias in (b"", b".", b"..") or not alias.isascii() or b"%" in alias or b"\\" in alias:
+    name = _decoded(alias) if found is not None else None
+    return None if found is None or name is None else (found, name)
+
+
+def _decoded(alias: bytes) -> str | None:
+    """The name that Azure's clients percent-encode, slashes and all; None where no name is encoded so."""
+    if _ALIAS.fullmatch(alias) is None:
         return None
-    return found, alias.decode("ascii")
+    try:
+        name = unquote_to_bytes(alias).decode()
+    except UnicodeDecodeError:
+        return None
+    return None if _DOTS.intersection(name.split("/")) else name

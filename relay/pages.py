@@ -81,8 +81,8 @@ async def _answer_http(request: Request, fault: Exception) -> Response:
     """Starlette's own refusals, in OpenAI's shape."""
     place = f"{request.method} {request.url.path}"
     headers = dict(fault.headers or {}) if isinstance(fault, HTTPException) else {}
-    path = request.scope["path"].encode()
-    if request.scope.get("raw_path", path) == path and (endpoints.match(path) or path == endpoints.TEXT.name.encode()):
+    path = request.scope.get("raw_path") or request.scope["path"].encode()
+    if endpoints.match(path) or path == endpoints.TEXT.name.encode():
         headers["allow"] = "POST"  # what is relayed never comes here by POST
     if "allow" in {name.lower() for name in headers}:
         return _error(MethodNotAllowed(f"Not allowed: {place}."), headers)

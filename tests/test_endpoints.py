@@ -17,6 +17,23 @@ def test_every_spelling_of_a_path(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "alias"),
+    [
+        (b"llama3%3A8b", "llama3:8b"),
+        (b"llama3:8b", "llama3:8b"),
+        (b"m-a%20b", "m-a b"),
+        (b"org%2Fmodel%2fx", "org/model/x"),
+        (b"mod%C3%A8le", "modèle"),
+        (b"a%252Fb", "a%2Fb"),
+        (b"a+b", "a+b"),
+        (b"%2e5", ".5"),
+    ],
+)
+def test_an_alias_is_percent_encoded(written: bytes, alias: str) -> None:
+    assert (BY_NAME["/v1/embeddings"], alias) == match(b"/openai/deployments/" + written + b"/embeddings")
+
+
+@pytest.mark.parametrize(
     "path",
     [
         *(b"", b"/", b"*", b"/v1", b"/v1/", b"/v1/models", b"/v1/chat", b"/chat/stream", b"/v2/chat/completions"),
@@ -25,7 +42,11 @@ def test_every_spelling_of_a_path(endpoint: Endpoint) -> None:
         *(b"http://host/v1/embeddings", b"/v1/chat/completions;x", b"/v1/chat/completions\xff", b"\xff"),
         *(b"/openai/deployments/completions", b"/openai/deployments//chat/completions", b"/openai/embeddings"),
         *(b"/openai/deployments/a", b"/openai/deployments/a/", b"/openai/deployments/a/b/embeddings"),
-        *(b"/openai/deployments/a%2Fb/embeddings", b"/openai/deployments/a\\b/embeddings"),
+        *(b"/openai/deployments/a%/embeddings", b"/openai/deployments/a%2/embeddings"),
+        *(b"/openai/deployments/a%2g/embeddings", b"/openai/deployments/%C3/embeddings"),
+        *(b"/openai/deployments/%ED%A0%80/embeddings", b"/openai/deployments/%2E%2e/embeddings"),
+        *(b"/openai/deployments/a%2F..%2fb/embeddings", b"/openai/deployments/a\\b/embeddings"),
+        *(b"/openai/deployments%2Fa/embeddings", b"/openai/deployments/a%2Fembeddings"),
         *(b"/openai/deployments/\xc3\xa9/embeddings", b"/openai/v1/deployments/a/embeddings"),
         b"/openai/deployments/a/v1/embeddings",
     ],

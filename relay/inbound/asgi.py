@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 from relay import call
 from relay.ask import read_head
@@ -32,11 +33,12 @@ def relayed(scope: Scope) -> tuple[Endpoint, str | None] | None:
     """The endpoint (and Azure's alias) that this scope asks for; None when it is not for relaying."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    root: str = scope.get("root_path", "")
+    path: str = scope["path"].removeprefix(root)
     if path == TEXT.name:
         return TEXT, None
-    raw: bytes = scope.get("raw_path") or b""
-    return None if b"%" in raw else match(path.encode())
+    raw: bytes = scope.get("raw_path") or quote(path).encode()  # `path` has its escapes decoded
+    return match(raw.removeprefix(quote(root).encode()) if b"%" in raw else path.encode())
 
 
 class AsgiSink:

@@ -3,6 +3,9 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from relay import call
 from relay.call.setup import Setup
@@ -85,6 +88,32 @@ class Server:
     @property
     def body(self) -> bytes:
         return b"".join(message.get("body", b"") for message in self.sent)
+
+
+AZURE = "/openai/deployments/"
+PATHS: dict[str, tuple[dict[str, Any], str | None]] = {
+    "as it was sent": ({"path": "org/m é", "raw_path": b"org%2Fm%20%C3%A9"}, "org/m é"),
+    "decoded alone": ({"path": "m é%"}, "m é%"),
+    "decoded alone, with a slash": ({"path": "org/m"}, None),
+    "without an escape": ({"path": "m:a", "raw_path": b"m:a"}, "m:a"),
+    "mounted": ({"path": "m:a", "raw_path": b"m%3Aa", "root_path": "/llm x"}, "m:a"),
+    "no name": ({"path": "\ufffd", "raw_path": b"%FF"}, None),
+}
+
+
+@pytest.mark.parametrize("case", PATHS)
+def test_the_alias_in_a_path_of_azures(case: str) -> None:
+    """By the path as it was sent; where the server does not tell it, as far as the decoded one says it."""
+    told, alias = PATHS[case]
+    root = told.get("root_path", "")
+    paths = {"path": f"{root}{AZURE}{told['path']}/chat/completions"}
+    if "raw_path" in told:
+        raw = (root.replace(" ", "%20") + AZURE).encode() + told["raw_path"] + b"/chat/completions"
+        paths |= {"raw_path": raw}
+
+    found = relayed({**SCOPE, **told, **paths})
+
+    assert alias == (found and found[1])
 
 
 async def test_a_request_that_is_cancelled_before_it_is_whole_has_its_record(tmp_path: Path) -> None:

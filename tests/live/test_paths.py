@@ -45,6 +45,23 @@ def test_a_deployment_needs_no_model_in_the_body(relay: RelayProcess, upstream: 
     assert "real" == upstream.requests("real")[-1].json()["model"]
 
 
+@pytest.mark.faces("fast", "asgi")
+def test_the_name_of_a_deployment_is_percent_encoded(relay: RelayProcess, upstream: Upstream) -> None:
+    upstream.play("real", response({"object": "list"}))
+
+    answers = [
+        relay.ask(b"{}", path=f"/openai/deployments/{name}/chat/completions") for name in ("a%2Fb%3ac", "%C3%A9", "%C3")
+    ]
+    other = relay.ask(method="GET", path="/openai/deployments/a%2Fb%3ac/chat/completions")
+
+    assert (200, "a/b:c") == (answers[0].status, relay.record(answers[0])["alias"])
+    assert [(404, "model_not_found"), (404, "unknown_url")] == [
+        (each.status, each.error["code"]) for each in answers[1:]
+    ]
+    assert "é" == relay.record(answers[1])["alias"]
+    assert 405 == other.status
+
+
 NOWHERE = [
     "/v1%2fchat/completions",
     "/v1/chat%2Fcompletions",
