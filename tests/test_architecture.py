@@ -155,6 +155,7 @@ ELSEWHERE = {
     "call": "live",
     "app": "live",
     "cli.serve": "live",
+    "cli.server": "live",
     "cli.workers": "live",
     "cli": "cli",
     "__main__": "live",

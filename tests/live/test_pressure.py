@@ -156,7 +156,7 @@ def test_one_that_says_nothing_and_leaves_is_forgotten(start: Start) -> None:
 
 BODIES = """
 from resource import RUSAGE_SELF, getrusage
-from relay.cli.serve import keep_freed
+from relay.cli.server import keep_freed
 keep_freed()
 for _ in range(21):
     before = getrusage(RUSAGE_SELF).ru_minflt
