@@ -1,6 +1,5 @@
 """cli: the commands. This part only knows their names, so that `relay --help` imports none of them."""
 
-import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from relay import __version__
+from relay.cli.output import NobodyReads, guarded
 from relay.errors import SetupFault
 
 _COMMANDS = {
@@ -47,16 +47,17 @@ class Commands(click.Group):
         """Run, and end the process: 0, 1 when something was not found or is wrong, 2 when a command cannot run."""
         extra |= {"standalone_mode": False, "prog_name": "relay"}
         try:
-            sys.exit(super().main(*args, **extra))
+            with guarded():
+                code = super().main(*args, **extra)
+            sys.exit(code)
         except SetupFault as fault:
             _end(str(fault), 2)
+        except NobodyReads:
+            sys.exit(0)
         except click.ClickException as fault:
             _end(fault.format_message(), fault.exit_code)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(_INTERRUPTED)
-        except BrokenPipeError:  # whoever read our output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
 
 
 def _end(message: str, code: int) -> None:

@@ -10,6 +10,7 @@ import click
 
 from relay.cli import tables
 from relay.cli.options import BUDGET, LIFETIME, Read, config_option, json_option
+from relay.cli.output import OutputFault
 from relay.errors import SetupFault
 from relay.keys import Key, mint, tag
 from relay.record import Keep, iso
@@ -82,6 +83,14 @@ def create(
         secret = pepper(config.store, os.environ, used=bool(store.keys()))
         text, made = mint(name, secret, now, tags=tags or (), expires_at=until, log=log, **limits)
         store.add_key(made)
+        try:
+            _hand_out(text, made, as_json)
+        except OutputFault as fault:  # what nobody has seen nobody should have to revoke
+            store.revoke_key(made.id, now)
+            raise click.ClickException(f"key {name}: revoked again, as nobody has seen it: {fault.message}") from fault
+
+
+def _hand_out(text: str, made: Key, as_json: bool) -> None:
     if as_json:
         tables.print_json({"key": text, **_shown(made)})
     else:

@@ -23,6 +23,7 @@ import uvicorn
 from relay import __version__
 from relay.app import App, FirstStart, prepare
 from relay.cli.access import settings
+from relay.cli.output import OutputFault
 from relay.cli.workers import Workers
 from relay.config import Config
 from relay.errors import SetupFault
@@ -171,7 +172,10 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         gc.freeze()  # what is there now stays: the collector need not look at it again and again
         if self._banner:
-            click.echo(self._banner)
+            try:
+                click.echo(self._banner)
+            except OutputFault as fault:  # who only wants it to run may have closed its output
+                log.warning("%s", fault.message)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, and let the application end properly also when a second signal cut that short."""
