@@ -393,6 +393,45 @@ FAULTY: dict[str, tuple[str, list[str]]] = {
         f"{OPENAI}\nmodels: {{fast: openai/gpt-4o-mini}}\ndefault_model: fats",
         ["config.yaml:3: default_model: there is no model 'fats'; did you mean fast?"],
     ),
+    "a fault beside a fault": (
+        f"""\
+        {OPENAI}
+        models:
+          m:
+            targets: [{{to: zzz/x, weight: -1}}]
+            sett: 5
+          n: {{targets: [openai/a, zzz/b], set: {{model: x}}, response_model: both}}
+          "gpt-*": zzz/*
+        default_model: gone
+        keys:
+          - {{name: a, key: env:A}}
+          - {{name: a, key: env:B, rpm: 0}}
+          - {{name: 5, key: env:C}}
+          - {{name: 5, key: env:D}}
+        """,
+        [
+            "config.yaml:4: models.m.targets.0.weight: is too small; write a whole number from 1 up",
+            "config.yaml:4: models.m.targets.0.to: there is no upstream 'zzz'; known here: openai, echo",
+            "config.yaml:5: models.m.sett: unknown field; did you mean set?",
+            "config.yaml:6: models.n.response_model: is none of the choices; write upstream or alias",
+            "config.yaml:6: models.n.targets.1: there is no upstream 'zzz'; known here: openai, echo",
+            "config.yaml:6: models.n.set.model: is what the caller asks for, and cannot be set here; leave it out",
+            "config.yaml:7: models.gpt-*: there is no upstream 'zzz'; known here: openai, echo",
+            "config.yaml:8: default_model: there is no model 'gone'; known here: echo, m, n",
+            "config.yaml:11: keys.1.rpm: is too small; write a whole number from 1 up",
+            "config.yaml:11: keys.1.name: a second key 'a'; write another name",
+            "config.yaml:12: keys.2.name: is not text; write a name",
+            "config.yaml:13: keys.3.name: is not text; write a name",
+        ],
+    ),
+    "a default model whose own entry has a fault": (
+        f"{OPENAI}\nmodels: {{fast: zzz/a}}\ndefault_model: fast",
+        ["config.yaml:2: models.fast: there is no upstream 'zzz'; known here: openai, echo"],
+    ),
+    "a default model by a pattern that has a fault": (
+        f"{OPENAI}\nmodels: {{'gpt-*': zzz/*}}\ndefault_model: gpt-4",
+        ["config.yaml:2: models.gpt-*: there is no upstream 'zzz'; known here: openai, echo"],
+    ),
     "prices": (
         f"""\
         {OPENAI}
@@ -424,6 +463,7 @@ FAULTY: dict[str, tuple[str, list[str]]] = {
             "config.yaml:2: keys.0.rpm: is too small; write a whole number from 1 up",
             f"config.yaml:2: keys.0.budget: '20/fortnight' is not a budget; {BUDGET}",
             "config.yaml:2: keys.0.log: is none of the choices; write full, redacted or none",
+            "config.yaml:3: keys.1.name: a second key 'a'; write another name",
             "config.yaml:4: keys.2.name: is missing; write a name",
             "config.yaml:5: keys.3: is not a mapping; write {field: value}",
         ],

@@ -28,11 +28,13 @@ def read_keys(reading: Reading, data: Sequence[Any]) -> FileKeys:
     for index, entry in enumerate(data):
         place: Place = ("keys", index)
         shape = reading.shape(KeyShape, entry, place)
+        name = reading.sound(KeyShape, entry).get("name")
+        if name in names:
+            reading.fault((*place, "name"), f"a second key {name!r}; write another name")
+        if name is not None:
+            names.add(name)
         if shape is None:
             continue
-        if shape.name in names:
-            reading.fault((*place, "name"), f"a second key {shape.name!r}; write another name")
-        names.add(shape.name)
         unenforced += [f"keys.{index}.{name}" for name in ("budget", "tpm") if getattr(shape, name) is not None]
         secret = _secret(reading, shape, place, found)
         if secret is not None:

@@ -34,13 +34,14 @@ def read_routes(
     if not data:
         first = next((name for name in upstreams if name != ECHO), None)
         data = {WILDCARD: f"{first}/{WILDCARD}"} if first else {}
-    aliases = [_alias(reading, name, entry, upstreams) for name, entry in data.items()]
-    known = [alias for alias in aliases if alias is not None]
+    aliases = {name: _alias(reading, name, entry, upstreams) for name, entry in data.items()}
+    known = [alias for alias in aliases.values() if alias is not None]
     if ECHO not in data:
         known.append(Alias(ECHO, ((Target(ECHO, ECHO),),)))
     routes = Routes.of(known, default_model, {name: f"{OFF}: {reason}" for name, reason in off.items()})
-    if default_model is not None and None not in aliases:
-        _check_default(reading, routes, default_model)
+    if default_model is not None:
+        faulty = [Alias(name, ()) for name, alias in aliases.items() if alias is None]  # but their names are known
+        _check_default(reading, Routes.of([*known, *faulty]), default_model)
     return routes
 
 
@@ -86,7 +87,9 @@ def _form(reading: Reading, entry: Any, place: Place) -> tuple[AliasShape, dict[
     if isinstance(entry, list):
         return shape, {(*place, index): item for index, item in enumerate(entry)}
     if isinstance(entry, dict):
-        shape = reading.shape(AliasShape, entry, place) or shape
+        shape = reading.shape(AliasShape, entry, place) or AliasShape.model_validate(
+            {"targets": [], **reading.sound(AliasShape, entry)}
+        )
         return shape, {(*place, "targets", index): item for index, item in enumerate(shape.targets)}
     return shape, {place: entry}
 
@@ -140,7 +143,8 @@ def _weighed(reading: Reading, item: Any, place: Place, upstreams: Collection[st
         reading.fault(place, "is neither text nor a mapping; write UPSTREAM/MODEL")
         return None
     shape = reading.shape(TargetShape, item, place)
-    target = _target(reading, shape.to, (*place, "to"), upstreams) if shape else None
+    to = reading.sound(TargetShape, item).get("to")
+    target = None if to is None else _target(reading, to, (*place, "to"), upstreams)
     return replace(target, weight=shape.weight, tags=frozenset(shape.tags or ())) if shape and target else None
 
 

@@ -64,6 +64,16 @@ class Reading:
                 self.fault((*place, *detail["loc"]), _explain(detail, data, seen))
             return None
 
+    def sound(self, kind: type[Shape], data: Any) -> dict[str, Any]:
+        """Those fields of `data`, read as a `kind`, that are right by themselves; nothing is told of the others."""
+        given = data if isinstance(data, dict) else {}
+        try:
+            kind.model_validate(given)
+        except ValidationError as error:
+            wrong = {detail["loc"][0] for detail in error.errors() if detail["loc"]}
+            return {name: value for name, value in given.items() if name not in wrong}
+        return given
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean …?` with the likeliest of the known names, else all of them."""
