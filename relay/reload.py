@@ -163,10 +163,10 @@ class Reload:
             return
         self.faults = ()
         before, self._version = self.version, after
-        if self._take is not None:
+        if self._take is not None:  # else nothing has run yet, and no engine holds anything
             self._take(after)
-        for upstream in retired(before, after):
-            upstream.engine.retire()
+            for upstream in retired(before, after):
+                upstream.engine.retire()
         for upstream in after.setup.upstreams.values():
             upstream.credentials.forgive()  # somebody may have mended a key where it was made
         self._tell(after.config)

@@ -190,6 +190,18 @@ async def test_who_takes_the_place_of_another_begins_with_the_file_as_it_is(tmp_
     assert 200 == reload.open().max_body
 
 
+@pytest.mark.parametrize("engine", ["wire", "httpx"])
+def test_an_upstream_that_has_changed_before_anything_runs(tmp_path: Path, engine: str) -> None:
+    """There is no loop yet on which its engine could close anything."""
+    text = f"upstreams: {{a: {{base_url: 'http://%s', engine: {engine}}}}}\nmodels: {{m: a/m}}"
+    reload = Reload(config(tmp_path, text % "one"), {}, lambda config: config)
+    config(tmp_path, text % "three")
+
+    reload.open()
+
+    assert "http://three" == reload.version.config.upstreams["a"].base_url
+
+
 async def test_a_bad_file_keeps_nobody_from_taking_the_place_of_another(tmp_path: Path) -> None:
     reload = Reload(config(tmp_path, "server: {max_body: 1}"), {}, lambda config: config)
     (tmp_path / "config.yaml").write_text("server: {max_body: 2")
