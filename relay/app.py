@@ -76,14 +76,15 @@ class App:
         secret = pepper(config.store, self._environ, used=bool(self._store.keys()))
         journal = Journal(beside(config.store))
         self._writer = Writer(journal, lambda: SqliteStore(config.store), config.log.retention)
+        setup, now = self._reload.open(), self._reload.version.config
         self._relay = Relay(
-            setup=self._reload.open(),
+            setup=setup,
             keyring=Keyring(secret, {}),
             counters=MemoryCounters(),
             journal=journal,
-            health=Health(config.health),
+            health=Health(now.health),
         )
-        self._relay.counters.queue(config.queue.size, config.queue.wait)
+        self._relay.counters.queue(now.queue.size, now.queue.wait)
         self._refresh_keys()
 
     async def start(self) -> dict[str, Any]:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from relay.app import App
 from relay.config import Config, load
+from relay.errors import Overloaded
+from relay.keys import mint
 from relay.reload import Reload, Version, cautions, retired, version
 
 LONG_KEY = "sk-test-one-5b1f0c93ad7e4826"
@@ -200,6 +203,22 @@ def test_an_upstream_that_has_changed_before_anything_runs(tmp_path: Path, engin
     reload.open()
 
     assert "http://three" == reload.version.config.upstreams["a"].base_url
+
+
+async def test_of_a_file_that_has_changed_before_anything_runs_all_is_in_force(tmp_path: Path) -> None:
+    text = f"store: 'sqlite:///{tmp_path}/relay.db'\nhealth: {{failures: %d}}\nqueue: {{size: %d}}"
+    app = App(config(tmp_path, text % (3, 1)), {})
+    one_at_a_time = mint("tests", b"", 0, concurrency=1)[1]
+    later = config(tmp_path, text % (7, 0))
+
+    relay = (await app.start())["relay"]
+    try:
+        assert later.health == relay.health.policy
+        relay.counters.admit(one_at_a_time, 0.0)
+        with pytest.raises(Overloaded):
+            relay.counters.admit(one_at_a_time, 0.0)
+    finally:
+        await app.stop()
 
 
 async def test_a_bad_file_keeps_nobody_from_taking_the_place_of_another(tmp_path: Path) -> None:
