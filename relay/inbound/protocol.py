@@ -265,8 +265,9 @@ class RelayProtocol(HttpToolsProtocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _enter_asgi(self) -> None:
-        """Let uvicorn make its scope of the head, which the fast face had no use for."""
+        """Let uvicorn make its scope of the head, which the fast face had no use for. Raises BadRequest."""
         headers, url = self.headers, self.url
+        _check_target(self.parser.get_method(), url)
         super().on_message_begin()
         self.url = url
         for name, value in headers:
@@ -323,6 +324,18 @@ class RelayProtocol(HttpToolsProtocol):
 
 class _Unheard(Exception):
     """Another request has come on a connection that ends with the answer before it."""
+
+
+def _check_target(method: bytes, url: bytes) -> None:
+    """Raises BadRequest for what uvicorn would find no path in."""
+    if method == b"CONNECT":
+        raise BadRequest("The relay opens no tunnels: CONNECT is not spoken here.")
+    try:
+        path = httptools.parse_url(url).path
+    except httptools.HttpParserInvalidURLError:
+        path = None
+    if path is None:
+        raise BadRequest("The request's target is neither a path nor a URL with one.")
 
 
 def _fault(wrapped: httptools.HttpParserCallbackError) -> RelayError:

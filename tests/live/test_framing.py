@@ -90,6 +90,11 @@ AMBIGUOUS = {
     "HTTP/0.9": b"GET /v1/models\r\n",
     "HTTP/2.0 text": lines("GET /v1/models HTTP/2.0", "host: relay", AUTH),
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n",
+    "CONNECT": lines("CONNECT relay:443 HTTP/1.1", "host: relay", AUTH),
+    "CONNECT to a path": lines("CONNECT /v1/models HTTP/1.1", "host: relay", AUTH),
+    "address without end": lines("GET http://[::1 HTTP/1.1", "host: relay", AUTH),
+    "no such port": lines("POST http://relay:99999/v1/chat/completions HTTP/1.1", "host: relay", AUTH),
+    "no path": lines("GET http://relay HTTP/1.1", "host: relay", AUTH),
     "bad header name": lines("GET /v1/models HTTP/1.1", "host: relay", "x@(y): 1", AUTH),
 }
 
@@ -104,6 +109,7 @@ def test_what_is_ambiguous_is_refused_and_closed(relay: RelayProcess, case: str)
     assert everything.startswith(b"HTTP/1.1 400 ")
     assert 1 == everything.count(b"HTTP/1.1 ")
     assert b'{"error":' in everything
+    assert "Traceback" not in relay.output
 
 
 def test_an_underscore_cannot_pose_as_a_hyphen(relay: RelayProcess, upstream: Upstream, model: str) -> None:
