@@ -19,6 +19,7 @@ from relay import call
 from relay.ask import Head, read_head
 from relay.endpoints import match
 from relay.errors import BadRequest, HeadTooLarge, InternalError, RelayError
+from relay.exchange import lines
 from relay.inbound import guard
 from relay.inbound.turn import Turn, error_answer
 from relay.inbound.watch import Watch
@@ -157,7 +158,7 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> None:
         try:
-            self.parser.feed_data(data)
+            self._parse(data)
         except httptools.HttpParserCallbackError as wrapped:
             if isinstance(wrapped.__context__, _Unheard):
                 self._deaf = True
@@ -165,8 +166,26 @@ class RelayProtocol(HttpToolsProtocol):
                 self._refuse(_fault(wrapped))
         except httptools.HttpParserError:
             self._refuse(BadRequest("The request is not valid HTTP/1.1."))
-        except httptools.HttpParserUpgrade:
-            self._refuse(BadRequest("The relay does not switch protocols here."))
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Let the parser tell what it finds, as if no request wished for another protocol (RFC 9110, 7.8).
+
+        To a parser such a request ends with its head. So another one is given that head without the wish, and the rest.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as wish:
+                data, head = memoryview(data)[wish.args[0] :], self._without_wish()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+                self.parser.feed_data(head)
+
+    def _without_wish(self) -> bytes:
+        """The head that was just read, but for what it says of another protocol."""
+        begin = self.parser.get_method(), self.url, self.parser.get_http_version().encode()
+        return b"%b %b HTTP/%b\r\n" % begin + lines([each for each in self.headers if each[0] != b"upgrade"]) + b"\r\n"
 
     def tick(self, now: float) -> None:
         """See Watched."""
@@ -247,6 +266,8 @@ class RelayProtocol(HttpToolsProtocol):
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return  # it is told again, see `_parse`
         self._in_head = False
         version = self.parser.get_http_version()
         if self._read_size > guard.HEAD_BYTES or len(self.headers) > guard.HEAD_LINES:
@@ -283,6 +304,8 @@ class RelayProtocol(HttpToolsProtocol):
             self._turn.receive(body)
 
     def on_message_complete(self) -> None:
+        if self._in_head:
+            return  # so says the parser of one that wishes for another protocol
         self._in_message = False
         self._read_size = 0  # what follows in this read is the next head's
         if self.cycle is not self._turn:

@@ -244,6 +244,64 @@ def test_connection_close_is_obeyed(relay: RelayProcess, upstream: Upstream, mod
         assert b"" == client.rest()
 
 
+def chunks(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+UPGRADES = {
+    "as Java asks": ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAEAAEAAAAIAAAABAAMAAABk"),
+    "in two lines": ("upgrade: h2c", "connection: keep-alive", "connection: upgrade", "upgrade: websocket"),
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 16])
+@pytest.mark.parametrize("case", UPGRADES)
+def test_a_wish_for_another_protocol_is_ignored(
+    relay: RelayProcess, upstream: Upstream, model: str, case: str, size: int
+) -> None:
+    """RFC 9110, 7.8. The body counts, and so does what comes behind it on the same connection."""
+    upstream.play(model, FINE)
+    bodies = [chat(model, number=number) for number in range(3)]
+
+    with relay.connect(timeout=5) as client:
+        for body in bodies:
+            for data in chunks(request(body, *UPGRADES[case], key=KEY), size):
+                client.send(data)
+            assert (200, b'{"choices": []}') == ((answer := client.answer()).status, answer.body)
+        client.send(request(b"", *UPGRADES[case], path="/v1/models", method="GET", key=KEY))
+        assert 200 == client.answer().status
+        client.socket.shutdown(socket.SHUT_WR)
+        assert b"" == client.rest()
+
+    assert bodies == [seen.body for seen in upstream.requests(model)]
+    assert [None] * 3 == [seen.header("upgrade") for seen in upstream.requests(model)]
+
+
+def test_a_wish_for_another_protocol_is_ignored_whatever_lies_around_it(
+    relay: RelayProcess, upstream: Upstream, model: str
+) -> None:
+    upstream.play(model, Pause(0.1), FINE)
+    wish, body = UPGRADES["as Java asks"], chat(model)
+    pieces = lines(POST, "host: relay", AUTH, "transfer-encoding: chunked", *wish) + piece(body) + b"0\r\n\r\n"
+    last = request(body, "connection: close", "upgrade: h2c", "connection: upgrade", key=KEY)
+
+    with relay.connect(timeout=5) as client:
+        client.send(pieces + request(body, *wish, key=KEY) + request(body, key=KEY) + last)
+        answers = [client.answer() for _ in range(4)]
+        assert b"" == client.rest()
+
+    assert [200] * 4 == [answer.status for answer in answers]
+    assert [body] * 4 == [seen.body for seen in upstream.requests(model)]
+
+
+def test_a_request_that_is_refused_is_answered_once_whatever_protocol_it_wishes_for(relay: RelayProcess) -> None:
+    with relay.connect(timeout=5) as client:
+        client.send(request(chat("m"), *UPGRADES["as Java asks"]))
+        assert 401 == client.answer().status
+        client.send(request(chat("m"), *UPGRADES["as Java asks"]))
+        assert 401 == client.answer().status
+
+
 def test_a_request_byte_by_byte(relay: RelayProcess, upstream: Upstream, model: str) -> None:
     upstream.play(model, FINE)
     whole = request(chat(model), key=KEY)
