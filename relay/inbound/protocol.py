@@ -58,6 +58,7 @@ class RelayProtocol(HttpToolsProtocol):
         self._outbox: Outbox = app_state["outbox"]
         self._blotter: Blotter = app_state["blotter"]
         self._repeat: Repeat[Head] = Repeat()  # what the next request probably begins with
+        self._entered: Any = None  # the last request that entered ASGI and was begun, not the last that came
         self._whole: bytes | None = None  # the body of the relayed request that has just been read
         self._left = 0  # bytes of a body that are still to come, where a known head began it
         self._peer = ""
@@ -91,6 +92,8 @@ class RelayProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._watch.connections.discard(self)
         self._turn.leave()
+        if self._entered is not None:
+            self.cycle = self._entered  # uvicorn tells this one; what waits behind it is never begun
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -296,6 +299,10 @@ class RelayProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if len(self.pipeline) < _PIPELINED_MAX:
             self.flow.resume_reading()  # who reads on while requests wait sees the client leave
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._entered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes | memoryview) -> None:
         if self.cycle is not self._turn:

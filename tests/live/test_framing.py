@@ -7,10 +7,12 @@ import pytest
 
 from tests.client import Client, chat, request
 from tests.process import KEY, RelayProcess
-from tests.upstream import Pause, Upstream, piece, response
+from tests.upstream import Never, Pause, Upstream, event, opening, piece, response
 from tests.waiting import until
 
 FINE = response({"choices": []})
+EVENT = event({"choices": [{"index": 0, "delta": {"content": "x"}}]})
+PROMISE = 0.5  # seconds in which a client that left is noticed; on an idle machine it is a tenth of a second
 AUTH = f"authorization: Bearer {KEY}"
 POST = "POST /v1/chat/completions HTTP/1.1"
 
@@ -199,6 +201,32 @@ def test_a_client_that_pipelines_and_leaves(relay: RelayProcess, upstream: Upstr
     assert until(lambda: upstream.requests(model)[0].connection in upstream.left)
     assert ["client_disconnect"] == [row["outcome"] for row in relay.records(model)]
     assert 1 == len(upstream.requests(model))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("waiting", [0, 1, 3])
+def test_a_client_that_leaves_while_a_later_one_runs(
+    relay: RelayProcess, upstream: Upstream, model: str, waiting: int, stream: bool
+) -> None:
+    upstream.play(f"{model}-first", FINE)
+    upstream.play(f"{model}-later", *((opening(), piece(EVENT), Never()) if stream else (Never(),)))
+
+    with relay.connect() as client:
+        later = request(chat(f"{model}-later", stream=stream), key=KEY)
+        client.send(request(chat(f"{model}-first"), key=KEY) + later * (1 + waiting))
+        assert 200 == client.answer().status
+        assert until(lambda: upstream.requests(f"{model}-later"))
+        if stream:
+            client.read_to(EVENT)
+        gone = time.monotonic()
+        client.leave()
+    call = upstream.requests(f"{model}-later")[0].connection
+
+    assert until(lambda: call in upstream.left)
+    assert upstream.left[call] - gone < PROMISE
+    assert ["ok"] == [row["outcome"] for row in relay.records(f"{model}-first")]
+    assert ["client_disconnect"] == [row["outcome"] for row in relay.records(f"{model}-later")]
+    assert 1 == len(upstream.requests(f"{model}-later"))
 
 
 def test_expect_100_continue(relay: RelayProcess, upstream: Upstream, model: str) -> None:
