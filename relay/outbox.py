@@ -10,6 +10,7 @@ its transport.
 import asyncio
 import fcntl
 import logging
+import select
 import socket
 import sys
 import termios
@@ -179,6 +180,11 @@ class Outgoing(asyncio.Transport):
         waiting = self._transport.get_write_buffer_size()
         return waiting + _in_system(self._transport.get_extra_info("socket")) if waiting else 0
 
+    @property
+    def left(self) -> bool:
+        """Whether the other side has hung up: for who does not read just now, and is not told."""
+        return _hung_up(self._transport.get_extra_info("socket"))
+
 
 def _in_system(connection: socket.socket) -> int:
     """Bytes that were handed to the system and not acknowledged; 0 where it does not say (Linux does: tcp(7))."""
@@ -187,3 +193,10 @@ def _in_system(connection: socket.socket) -> int:
     except OSError:
         return 0
     return int.from_bytes(told, sys.byteorder)
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    """Whether the end has come, behind whatever lies there unread; as far as the system tells (Linux does: poll(2))."""
+    look = select.poll()
+    look.register(connection.fileno(), getattr(select, "POLLRDHUP", 0))
+    return bool(look.poll(0))

@@ -292,3 +292,14 @@ async def test_the_rest_is_the_transport_s_own(lines: Lines) -> None:
     assert (True, 0, False) == (outgoing.can_write_eof(), outgoing.get_write_buffer_size(), outgoing.is_closing())
     outgoing.close()
     assert (True, True) == (outgoing.is_closing(), transport.is_closing())
+
+
+async def test_who_does_not_read_can_see_that_the_other_side_has_left(lines: Lines) -> None:
+    line = await lines.line()
+    line.outgoing.pause_reading()
+    line.peer.send(b"unread")
+    assert not line.outgoing.left
+
+    line.peer.close()
+
+    assert line.outgoing.left

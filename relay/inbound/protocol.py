@@ -196,7 +196,9 @@ class RelayProtocol(HttpToolsProtocol):
         waited, turn = now - self._since, self._turn
         if (untaken := self.transport.untaken) != self._untaken:
             self._untaken, self._taken_at = untaken, now
-        if self._in_head:
+        if self.pipeline and self.flow.read_paused and self.transport.left:
+            self.transport.close()  # as if its end had been read
+        elif self._in_head:
             self._refuse_if(guard.late_head(waited))
         elif self._has_turn() and not turn.running:
             self._refuse_if(guard.late_body(waited, turn.size))

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from relay.inbound.watch import PERIOD
 from tests.client import Client, chat, request
 from tests.process import KEY, RelayProcess
 from tests.upstream import Never, Pause, Upstream, event, opening, piece, response
@@ -227,6 +228,28 @@ def test_a_client_that_leaves_while_a_later_one_runs(
     assert ["ok"] == [row["outcome"] for row in relay.records(f"{model}-first")]
     assert ["client_disconnect"] == [row["outcome"] for row in relay.records(f"{model}-later")]
     assert 1 == len(upstream.requests(f"{model}-later"))
+
+
+@pytest.mark.parametrize("behind", ["a long body", "more than are read"])
+def test_a_client_that_leaves_while_no_more_is_read(
+    relay: RelayProcess, upstream: Upstream, model: str, behind: str
+) -> None:
+    """Of what waits only so much is read; that it leaves is then seen by a look now and then."""
+    upstream.play(model, Never())
+    waiting = request(chat(model, padding="x" * 200_000), key=KEY) if behind == "a long body" else b""
+
+    with relay.connect() as client:
+        client.send(request(chat(model), key=KEY))
+        assert until(lambda: upstream.requests(model))
+        client.send(waiting or request(chat(model), key=KEY) * 20)
+        time.sleep(0.2)
+        gone = time.monotonic()
+        client.leave()
+    call = upstream.requests(model)[0].connection
+
+    assert until(lambda: call in upstream.left)
+    assert upstream.left[call] - gone < PERIOD + PROMISE
+    assert ["client_disconnect"] == [row["outcome"] for row in relay.records(model)]
 
 
 def test_expect_100_continue(relay: RelayProcess, upstream: Upstream, model: str) -> None:
