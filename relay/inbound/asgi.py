@@ -26,6 +26,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+BREAK = "relay.break"  # an extension of our own server: how to break a connection, for which ASGI has no message
 log = logging.getLogger("relay")
 
 
@@ -52,6 +53,7 @@ class AsgiSink:
         self._quiet = 0  # looks since something was written
         self._over = False
         self.gone = False
+        self.broken = False  # the answer is never ended
         self.closes = False  # the connection ends with the answer
 
     def answer(self, status: int, told: Lines, body: bytes) -> None:
@@ -101,7 +103,7 @@ class AsgiSink:
 
     def abort(self) -> None:
         """See Sink: an answer that is never ended makes the server break the connection."""
-        self._over = True
+        self._over = self.broken = True
 
     async def drained(self) -> None:
         """See Sink. One that is cancelled while the server holds on keeps what it did not send, for the last words."""
@@ -141,6 +143,9 @@ async def serve(
         # Of one that was answered this says nothing; of one that the server cancelled it says the last words.
         account.settle("client_disconnect", "the client left before its request was whole")
         await outward.drained()
+        if outward.broken and (extension := (scope.get("extensions") or {}).get(BREAK)):
+            extension["close"]()
+            await _left(receive)  # it would complain of who ends without an answer while the client is there
 
 
 class _ClientLeft(Exception):

@@ -21,6 +21,7 @@ from relay.endpoints import match
 from relay.errors import BadRequest, HeadTooLarge, InternalError, RelayError
 from relay.exchange import lines
 from relay.inbound import guard
+from relay.inbound.asgi import BREAK
 from relay.inbound.turn import Turn, error_answer
 from relay.inbound.watch import Watch
 from relay.journal import Blotter
@@ -295,6 +296,7 @@ class RelayProtocol(HttpToolsProtocol):
         headers, url = self.headers, self.url
         _check_target(self.parser.get_method(), url)
         super().on_message_begin()
+        self.scope["extensions"] = {BREAK: {"close": self.transport.close}}
         self.url = url
         for name, value in headers:
             super().on_header(name, value)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.client import chat, request
 from tests.process import KEY, RelayProcess, Start
-from tests.upstream import DONE, Upstream, event, response, stream
+from tests.upstream import DONE, Close, Upstream, event, opening, piece, response, stream
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +173,24 @@ def test_chat_stream_of_an_upstream_that_does_not_stream(relay: RelayProcess, up
     assert (200, "你好 🦊", True) == (answer.status, answer.body.decode(), answer.complete)
     assert "text/plain" == (answer.header("content-type") or "").split(";")[0]
     assert "ok" == relay.record(answer)["outcome"]
+
+
+def test_chat_stream_that_breaks_is_broken_off_and_nobody_complains(relay: RelayProcess, upstream: Upstream) -> None:
+    """Of its words all are sent, also to who pipelines; where the relay runs its own server, that is not reported."""
+    upstream.play("real", opening(), piece(piece_of_text("half ")), piece(piece_of_text("a")), Close())
+    asked = request(b"{}", path="/chat/stream", key=KEY)
+
+    long = request(chat("fast", padding="x" * 200_000), key=KEY)
+
+    for sent in (asked, asked * 3, asked + long):
+        with relay.connect(timeout=5) as client:
+            client.send(sent)
+            answer = client.answer()
+            assert b"" == client.rest()
+
+        assert (200, b"half a", False) == (answer.status, answer.body, answer.complete)
+        assert "upstream_error" == relay.record(answer)["outcome"]
+    assert [] == [told for told in ("without completing", "Traceback") if told in relay.output]
 
 
 def test_a_head_request_has_no_body(relay: RelayProcess) -> None:
