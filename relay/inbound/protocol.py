@@ -288,7 +288,7 @@ class RelayProtocol(HttpToolsProtocol):
         alive = version == "1.1" and self.parser.should_keep_alive()
         turn = self.cycle = self._turn  # the cycle is what uvicorn's pipelining and shutdown look at
         turn.begin(head, version == "1.1", alive)
-        if turn.admit(version) and head.expects:
+        if turn.admit(version) and head.expects and version == "1.1":  # older clients know no 100 (RFC 9110, 10.1.1)
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _enter_asgi(self) -> None:

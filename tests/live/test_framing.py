@@ -277,7 +277,8 @@ def test_an_old_client_gets_an_old_answer(relay: RelayProcess, upstream: Upstrea
     body = chat(model)
 
     with relay.connect(timeout=5) as client:
-        client.send(lines("POST /v1/chat/completions HTTP/1.0", AUTH, f"content-length: {len(body)}") + body)
+        head = lines("POST /v1/chat/completions HTTP/1.0", AUTH, "expect: 100-continue", f"content-length: {len(body)}")
+        client.send(head + body)
         whole = client.rest()
 
     assert b" 200 " in whole.split(b"\r\n")[0]
