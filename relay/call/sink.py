@@ -5,7 +5,6 @@ from typing import Protocol
 
 from relay.exchange import Lines
 
-BODILESS = frozenset({204, 304})  # answers in which no framing may stand (RFC 9110, 8.6)
 # A comment of an event stream, without the blank line that some clients would take for an event's end.
 PING = b": ping\n"
 LOOKS = 2  # a period's: silence is noticed when as many looks have seen nothing new

@@ -15,10 +15,10 @@ from urllib.parse import quote
 from relay import call
 from relay.ask import read_head
 from relay.call.account import Account
-from relay.call.sink import BODILESS, LOOKS, PING, Sink
+from relay.call.sink import LOOKS, PING, Sink
 from relay.endpoints import TEXT, Endpoint, match
 from relay.errors import RelayError, RequestTimeout
-from relay.exchange import Lines, headers
+from relay.exchange import BODILESS, Lines, headers
 from relay.inbound import guard
 from relay.inbound.text import TextSink, question, wants_events
 

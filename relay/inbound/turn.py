@@ -16,9 +16,9 @@ from uvicorn.server import ServerState
 from relay import call
 from relay.ask import Head
 from relay.call.account import Account
-from relay.call.sink import BODILESS, LOOKS, PING, Passage
+from relay.call.sink import LOOKS, PING, Passage
 from relay.errors import RelayError
-from relay.exchange import Header, Lines, lines
+from relay.exchange import BODILESS, Header, Lines, lines
 from relay.inbound import guard
 from relay.inbound.watch import Watch
 from relay.journal import Blotter
@@ -44,9 +44,9 @@ class Turn:
     message_event = Unheard()
 
     __slots__ = (
-        "_account", "_body", "_chunks", "_defaults", "_flow", "_head", "_journal", "_loop", "_on_response", "_pause",
-        "_quiet", "_relay", "_said", "_seen", "_state", "_story", "_transport", "_watch", "disconnected",
-        "head", "keep_alive", "response_complete", "size",
+        "_account", "_bodiless", "_body", "_chunks", "_defaults", "_flow", "_head", "_journal", "_loop",
+        "_on_response", "_pause", "_quiet", "_relay", "_said", "_seen", "_state", "_story", "_transport", "_watch",
+        "disconnected", "head", "keep_alive", "response_complete", "size",
     )  # fmt: skip
 
     def __init__(
@@ -201,8 +201,9 @@ class Turn:
 
     def start(self, status: int, told: Lines, length: int | None) -> None:
         """See Sink."""
-        if length is None or status in BODILESS:
-            framing = self._unmeasured(status)
+        self._bodiless = status in BODILESS  # the answer ends with its head
+        if length is None or self._bodiless:
+            framing = self._unmeasured()
         else:
             self._chunks = False
             framing = b"content-length: %d\r\n" % length
@@ -217,9 +218,9 @@ class Turn:
             self._said = lines(self._defaults)
         return self._said
 
-    def _unmeasured(self, status: int) -> Lines:
+    def _unmeasured(self) -> Lines:
         """The framing of an answer without a body, or whose length is not known."""
-        if status in BODILESS:
+        if self._bodiless:
             self._chunks = False
         elif self._chunks:
             return b"transfer-encoding: chunked\r\n"
@@ -245,7 +246,11 @@ class Turn:
 
     def write(self, piece: bytes) -> bool:
         """See Sink."""
-        data = b"%x\r\n%s\r\n" % (len(piece), piece) if self._chunks and piece else piece
+        data = piece
+        if self._chunks and piece:
+            data = b"%x\r\n%s\r\n" % (len(piece), piece)
+        elif self._bodiless:
+            data = b""
         if self._head is not None:
             data, self._head = self._head + data, None
         if not self.disconnected:
@@ -262,6 +267,8 @@ class Turn:
         """See Sink."""
         if self._chunks:
             piece = b"%x\r\n%s\r\n0\r\n\r\n" % (len(piece), piece) if piece else b"0\r\n\r\n"
+        elif self._bodiless:
+            piece = b""
         if self._head is not None:
             piece, self._head = self._head + piece, None
         self.response_complete = True

@@ -6,7 +6,7 @@ Nearly all answers need no parser at their beginning: their heads are those of t
 import httptools
 
 from relay.errors import UpstreamError, UpstreamFault
-from relay.exchange import FINAL, Header
+from relay.exchange import BODILESS, FINAL, Header
 from relay.repeat import Repeat
 from relay.wire.opening import Opening, Said
 
@@ -71,7 +71,7 @@ class Reading:
             self._head_size += len(data)
             if self._head_size > _HEAD_MAX:
                 self._fault = UpstreamError(f"Upstream {self._name!r} sent too large a head.")
-        elif began and self._fault is None:
+        elif began and self._fault is None and self.status not in BODILESS:  # of these no length says what follows
             found = self._repeat if self._reusable else self._opening  # whole, or begun
             found.learn(data, b"".join(self._body), (self.status, self.headers))
 

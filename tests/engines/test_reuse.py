@@ -114,6 +114,16 @@ async def test_a_connection_is_not_used_again_after(build: Build, answer: bytes)
             await talk.gone.wait()
 
 
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+async def test_what_follows_the_head_of_an_answer_without_a_body_is_nobodys(build: Build, status: bytes) -> None:
+    async with peer(playing(whole(b"", status=status), whole(whole(b"evil"), status=status), whole(b"ok"))) as server:
+        engine = build(server.url)
+        for _ in range(2):
+            assert (int(status[:3]), b"") == await fetched(engine)
+        assert (200, b"ok") == await fetched(engine)
+        assert [2, 1] == [len(talk.requests) for talk in server.talks]
+
+
 async def test_what_an_upstream_says_unasked_is_nobodys_answer(build: Build) -> None:
     said = asyncio.Event()
 

@@ -14,6 +14,7 @@ from relay import call
 from relay.call.setup import Setup
 from relay.call.sink import LOOKS, PING
 from relay.counters import MemoryCounters
+from relay.exchange import BODILESS
 from relay.inbound.turn import Turn
 from relay.inbound.watch import Watch
 from relay.journal import Blotter, Journal
@@ -103,6 +104,26 @@ async def test_a_stream_begins_behind_the_answer_before_it(tmp_path: Path) -> No
         assert first.startswith(b"HTTP/1.1 200")
         assert second.startswith(b"HTTP/1.1 200")
         assert second.endswith(b"\r\n\r\n3\r\ntwo\r\n")
+
+
+@pytest.mark.parametrize("status", sorted(BODILESS))
+@pytest.mark.parametrize("keep_alive", [True, False])
+async def test_no_body_goes_out_behind_a_head_that_has_none(tmp_path: Path, status: int, keep_alive: bool) -> None:
+    async with turn(tmp_path) as (stream, client, outbox):
+        for _ in range(2):
+            stream.begin(begun(), True, keep_alive)
+            stream.answer(status, b"", b"evil")
+            stream.begin(begun(), True, keep_alive)
+            stream.start(status, b"", None)
+            stream.write(b"evil")
+            stream.end(b"evil")
+        stream.begin(begun(), True, keep_alive)
+        stream.answer(200, b"", b"ok")
+        outbox.send()
+        *bodiless, last, body = received(client).split(b"\r\n\r\n")
+
+        assert [b"HTTP/1.1 %d" % status] * 4 == [head[:12] for head in bodiless]
+        assert (b"HTTP/1.1 200", b"ok") == (last[:12], body)
 
 
 async def test_a_stream_that_is_over_is_not_looked_at(tmp_path: Path) -> None:
