@@ -67,6 +67,8 @@ class Reading:
             self._reusable = False
             if not self._ended:  # what comes after an answer does not make it a bad one
                 self._fault = self._fault or UpstreamError(f"Upstream {self._name!r} sent something that is not HTTP.")
+        if self._between and not data.endswith(b"\n"):
+            self._between = False  # the size of the next chunk has begun to come
         if not self._head:
             self._head_size += len(data)
             if self._head_size > _HEAD_MAX:

@@ -43,6 +43,29 @@ async def test_an_answer_comes_whole(build: Build, pieces: tuple[bytes, ...], st
         assert (status, body) == await fetched(build(server.url))
 
 
+LONG = b"data:\r\n" + b"x" * 30  # 0x25 bytes: what comes of it behind the 2 looks like a whole chunk of 5
+
+
+@pytest.mark.parametrize(
+    ("reads", "rest"),
+    [
+        pytest.param((b"2", b"5\r\n" + LONG[:7], LONG[7:] + b"\r\n"), LONG, id="in the size"),
+        pytest.param((b"1;x=", chunk(b"b"), chunk(b"c")), b"bc", id="in an extension"),
+    ],
+)
+async def test_a_cut_in_the_line_before_a_chunk_changes_nothing(
+    build: Build, reads: tuple[bytes, ...], rest: bytes
+) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        for read in (CHUNKED, chunk(b"1"), chunk(b"a") + reads[0], *reads[1:], b"0\r\n\r\n"):
+            await talk.send(read)
+            await asyncio.sleep(0.02)  # so that each is read by itself
+
+    async with peer(script) as server:
+        assert (200, b"1a" + rest) == await fetched(build(server.url))
+
+
 async def test_the_names_of_headers_are_in_lower_case_and_doubles_are_kept(build: Build) -> None:
     answer = EARLY + whole(b"", b"Set-Cookie: a=1", b"SET-COOKIE: b=2", b"X-Empty:", b"X-Odd: \xe9\xff")
     async with peer(playing(answer)) as server:

@@ -84,6 +84,30 @@ def test_what_came_before_changes_nothing(sequence: list[list[bytes]]) -> None:
             break  # its connection has no next one
 
 
+EXTENSIONS = st.sampled_from([b"", b";a=b", b';a="b;\\" c"', b";a;b=c"])
+EXTENDED = st.tuples(st.sampled_from([b"a", b"data: {}\n\n", b"5\r\n", bytes(40)]), EXTENSIONS)
+
+
+@given(st.lists(EXTENDED, min_size=1, max_size=4), st.data())
+def test_where_one_chunk_ends_and_the_next_has_not_begun_is_known_exactly(
+    pieces: list[tuple[bytes, bytes]], data: st.DataObject
+) -> None:
+    """A read that ends within the line before a chunk is not between two, though it has no part of what they hold."""
+    come, ends = CHUNKED, set()
+    for piece, extension in pieces:
+        come += b"%x%b\r\n%b\r\n" % (len(piece), extension, piece)
+        ends.add(len(come))
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(come) - 1), max_size=8)))
+    reads = [come[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(come)], strict=True)]
+
+    told = Telling().told(reads)
+
+    assert [(None, False)] * len(reads) == [
+        (after[-1], after[4] and end not in ends) for after, end in zip(told, [*cuts, len(come)], strict=True)
+    ]
+    assert told[-1][4]
+
+
 @given(st.binary(min_size=1, max_size=40), st.lists(st.binary(min_size=1, max_size=40), max_size=3))
 def test_a_stream_that_began_as_the_last_one_is_read_to_its_end(first: bytes, rest: list[bytes]) -> None:
     reading = Telling()
