@@ -35,9 +35,9 @@ class Connection(Reading, asyncio.Protocol):
     """
 
     __slots__ = (
-        "_again", "_bell", "_came", "_chunk", "_deadline", "_delivered", "_held", "_loop", "_outbox", "_pace",
-        "_paused", "_paused_at", "_released", "_spent", "_stale", "_take", "_transport", "_uploaded", "_writable",
-        "alone", "born", "busy", "closed", "connect_ms", "reused", "since", "touched", "within",
+        "_again", "_bell", "_came", "_chunk", "_deadline", "_delivered", "_handed", "_held", "_loop", "_outbox",
+        "_pace", "_paused", "_paused_at", "_released", "_spent", "_stale", "_take", "_transport", "_uploaded",
+        "_writable", "alone", "beneath", "born", "busy", "closed", "connect_ms", "reused", "since", "touched", "within",
     )  # fmt: skip
 
     def __init__(self, name: str, outbox: Outbox, released: Released, again: Again | None = None) -> None:
@@ -47,13 +47,16 @@ class Connection(Reading, asyncio.Protocol):
         self._released = released
         self._again = again
         self._transport: Outgoing | None = None
+        self.beneath: asyncio.WriteTransport | None = None  # the transport that TLS writes to; the same without TLS
         self._bell: Bell | None = None  # wakes exchange at the head, pump at the end or when held
         self._writable: asyncio.Future[None] | None = None
         self.connect_ms: float | None = None
         self._deadline: Deadline | None = None
         self.within = inf  # seconds: the same, for who waits so long that only a slow body can be too late
         self.alone = False  # what is asked now need not wait for the end of the turn
-        self.closed = self.busy = self.reused = self._paused = self._uploaded = self._spent = False
+        self.closed = self.busy = self.reused = self._paused = self._spent = False
+        self._uploaded = False  # the request was short, or has left before its answer came
+        self._handed = False  # the transport has all of a long one, which takes its time to leave
         self.born = monotonic()
         self.since = self.touched = self._paused_at = 0.0  # `since` as `seen` says it
         self._begin()
@@ -175,19 +178,22 @@ class Connection(Reading, asyncio.Protocol):
     # --- sending
 
     def _send(self, head: bytes, body: Body) -> None:
-        transport, self._uploaded = self._transport, True
+        transport = self._transport
         if transport is None:
             return
         if isinstance(body, bytes) and len(body) <= JOINED_MAX:
+            self._uploaded = True
             send = transport.at_once if self.alone else transport.write
             send(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         else:
+            self._uploaded, self._handed = False, True
             pieces = (body,) if isinstance(body, bytes) else body
             transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, sum(map(len, pieces))), *pieces))
 
     async def _upload(self, head: bytes, body: AsyncIterable[bytes]) -> None:
         """Send a body of unknown length in chunks; an early answer ends the sending."""
-        transport, self._uploaded = self._transport, False
+        self._uploaded = self._handed = False
+        transport = self._transport
         if transport is None:
             return
         transport.write(head + b"transfer-encoding: chunked\r\n\r\n")
@@ -200,7 +206,16 @@ class Connection(Reading, asyncio.Protocol):
                 transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             self.since = 0.0  # the wait for the answer starts when all is sent
         transport.write(b"0\r\n\r\n")
-        self._uploaded = True
+        self._handed = True
+
+    def _is_sent(self) -> bool:
+        """Whether all of a long request has left, now that its answer comes.
+
+        Who answers before that may read no more of it, nor of another one.
+        """
+        waits = any(each.get_write_buffer_size() for each in (self._transport, self.beneath) if each is not None)
+        self._uploaded = self._handed and not waits
+        return self._uploaded
 
     def _wake(self) -> None:
         waiting, self._bell = self._bell, None
@@ -227,7 +242,7 @@ class Connection(Reading, asyncio.Protocol):
                         self._body.append(data[begin:-2])
                         self._after_read()
                     return
-        elif self._clean and self._uploaded and (body := self._repeat.body(data)) is not None:
+        elif self._clean and (self._uploaded or self._is_sent()) and (body := self._repeat.body(data)) is not None:
             waiting = self._bell
             if waiting is not None and not waiting.done():  # else who waited is being cancelled
                 status, headers = self._repeat.known

@@ -139,14 +139,17 @@ def unreached(fault: OSError) -> str:
 
 async def connect(
     origin: Origin, addresses: Addresses, context: ssl.SSLContext | None, protocol: asyncio.Protocol
-) -> None:
+) -> asyncio.WriteTransport:
     """Connect `protocol`, by TLS where there is a `context`, through the proxy where there is one.
+
+    Returns the transport that leads to the network: beneath TLS, of which the other one knows nothing.
 
     Raises OSError (refused, unknown name, a bad certificate), UpstreamError (the proxy refused).
     """
     loop = asyncio.get_running_loop()
     proxy = urlsplit(origin.proxy) if origin.proxy else None
-    transport, answer = await _dialled(loop, addresses)
+    beneath, answer = await _dialled(loop, addresses)
+    transport = beneath
     try:
         if proxy is not None:  # to http origins too: one way for both
             transport.write(_connect_request(origin, proxy))
@@ -160,6 +163,7 @@ async def connect(
         raise
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
+    return beneath
 
 
 def _ensure_open(transport: asyncio.Transport, origin: Origin) -> None:

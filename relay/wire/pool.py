@@ -199,7 +199,7 @@ class Wire:
             limit, late = deadline.left(), deadline.late(name)
         try:
             async with asyncio.timeout(limit):
-                await connect(self._origin, self._addresses, self._context, connection)
+                connection.beneath = await connect(self._origin, self._addresses, self._context, connection)
         except TimeoutError as fault:
             raise UpstreamTimeout(late) from fault
         except ssl.SSLCertVerificationError as fault:

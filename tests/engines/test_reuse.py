@@ -2,13 +2,16 @@
 
 import asyncio
 import select
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from time import monotonic
 
 import httpx
 import pytest
 
 from relay.errors import UpstreamError
-from relay.exchange import Body, Timeouts
+from relay.exchange import Body, Timeouts, Upload
 from relay.line import Line
 from relay.outbox import QUIET
 from relay.upstream.over_httpx import HttpxEngine
@@ -122,6 +125,59 @@ async def test_what_follows_the_head_of_an_answer_without_a_body_is_nobodys(buil
             assert (int(status[:3]), b"") == await fetched(engine)
         assert (200, b"ok") == await fetched(engine)
         assert [2, 1] == [len(talk.requests) for talk in server.talks]
+
+
+HUGE = 32_000_000  # bytes: more than any kernel's buffers hold
+
+
+async def streamed() -> AsyncIterator[bytes]:
+    yield bytes(HUGE)
+
+
+@pytest.mark.parametrize("kind", ["wire"])
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("before", [0, 2])  # requests, by which the head of the answer is known
+@pytest.mark.parametrize("read_on", [False, True])  # before the answer ends
+@pytest.mark.parametrize(
+    "body", [lambda: bytes(HUGE), lambda: (b"{", bytes(HUGE)), streamed], ids=["whole", "in pieces", "as it comes"]
+)
+async def test_a_connection_whose_request_was_not_wholly_sent_is_not_used_again(
+    build: Build, secure: bool, before: int, read_on: bool, body: Callable[[], Upload], tls: ssl.SSLContext, ca: Path
+) -> None:
+    """When its answer came: the upstream may read no more of it, though it does not close either."""
+
+    async def script(talk: Talk) -> None:
+        while len(server.requests) < before or len(server.talks) > 1:
+            await talk.request()
+            await talk.send(whole(b"a"))
+        await talk.reader.readuntil(b"\r\n\r\n")
+        talk.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typeshed: a transport that only writes
+        if read_on:
+            await talk.send(whole(b"a")[:-1])
+            talk.writer.transport.resume_reading()  # type: ignore[attr-defined]  # as above
+            await talk.reader.readexactly(HUGE)
+        await talk.send(whole(b"a")[-1:] if read_on else whole(b"a"))
+        await asyncio.Event().wait()
+
+    async with peer(script, tls=tls if secure else None) as server:
+        engine = build(server.url, ca=ca)
+        for _ in range(before):
+            assert (200, b"a") == await fetched(engine)
+        assert (200, b"a") == await fetched(engine, post(body()))
+        assert (200, b"a") == await asyncio.wait_for(fetched(engine), 5)
+        assert 2 == len(server.talks)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("body", [bytes(1_000_000), (b"{", bytes(1_000_000))], ids=["whole", "in pieces"])
+async def test_a_connection_that_took_a_long_request_is_used_again(
+    build: Build, secure: bool, body: Body, tls: ssl.SSLContext, ca: Path
+) -> None:
+    async with peer(playing(whole(b"a")), tls=tls if secure else None) as server:
+        engine = build(server.url, ca=ca)
+        for _ in range(3):
+            assert (200, b"a") == await fetched(engine, post(body))
+        assert [3] == [len(talk.requests) for talk in server.talks]
 
 
 async def test_what_an_upstream_says_unasked_is_nobodys_answer(build: Build) -> None:
