@@ -18,6 +18,7 @@ from relay.exchange import ERROR, Header, Lines, headers, lines
 _GREETING = b'[{"role":"user","content":"Hello"}]'
 _NO_ERROR = msgspec.Raw(b"null")
 _JSON = (b"content-type", b"application/json")
+_OWN = frozenset({b"content-type", b"accept"})
 _REFUSAL = re.compile(rb"q=0(?:\.0*)?")
 _UNTOLD = frozenset({b"content-type", b"content-length", b"content-encoding"})
 
@@ -40,8 +41,9 @@ def question(account: Account, body: bytes) -> bytes:
     """
     head = account.head
     body = asking.plain(body, head, account.setup.max_body) or b"{}"
-    # Decoded once is enough, and whatever the question was said to be, the request that is made of it is JSON.
-    forwarded = (_JSON, *(header for header in head.forwarded if header[0] != _JSON[0]))
+    # Decoded once is enough. Whatever the question was said to be, the request that is made of it is JSON, and the form
+    # of its answer is made here.
+    forwarded = (_JSON, *(header for header in head.forwarded if header[0] not in _OWN))
     account.head = replace(head, encoding=b"", forwarded=forwarded)
     fields = splice.read(body)
     changes = {"stream": b"true"}

@@ -81,7 +81,7 @@ def test_a_question_can_be_encoded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", [(), ((b"content-type", b"text/plain;charset=UTF-8"),)])
 def test_what_is_asked_is_json_whatever_the_question_was_said_to_be(tmp_path: Path, said: tuple[Header, ...]) -> None:
-    account, _ = asked(tmp_path, b"", *said, (b"user-agent", b"curl"))
+    account, _ = asked(tmp_path, b"", *said, (b"accept", b"text/plain"), (b"user-agent", b"curl"))
 
     assert [(b"content-type", b"application/json"), (b"user-agent", b"curl")] == list(account.head.forwarded)
 
