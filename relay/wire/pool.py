@@ -70,17 +70,17 @@ class Wire:
         """The exchange for which no connection was idle, or whose head has a deadline."""
         deadline = None if within is None else Deadline.of(within)
         if connection is None:
-            connection = await self._alone(self._acquire(deadline))
-            if connection.closed:  # on its way here
-                connection = await self._alone(self._connect(deadline))
+            connection = await self._fetched(self._acquire(deadline), deadline)
         if within is not None:
             self._watch(within)
         connection.within, connection.alone = math.inf, False
         return await connection.exchange(head, body, deadline)
 
     async def _again(self, head: bytes, body: Body, deadline: Deadline | None) -> Answer:
-        """The one resend: a new connection has no second one."""
-        connection = await self._alone(self._connect(deadline))
+        """Send once more what an upstream that had closed the connection before cannot have seen."""
+        connection = await self._fetched(self._anew(deadline), deadline)
+        connection.within, connection.alone = math.inf, False
+        connection.reused = False  # once more is enough, whatever becomes of it
         return await connection.exchange(head, body, deadline)
 
     def retire(self) -> None:
@@ -126,6 +126,13 @@ class Wire:
                 return connection
         return None
 
+    async def _fetched(self, fetching: Coroutine[Any, Any, Connection], deadline: Deadline | None) -> Connection:
+        """A connection that was not closed on its way here."""
+        connection = await self._alone(fetching)
+        while connection.closed:
+            connection = await self._alone(self._anew(deadline))
+        return connection
+
     async def _alone(self, fetching: Coroutine[Any, Any, Connection]) -> Connection:
         """A connection, fetched in a task of its own: who asks may be a Story, and timeouts need a task around them."""
         task = self._loop().create_task(fetching)
@@ -146,6 +153,10 @@ class Wire:
             await self._turn(deadline)
             connection = self._reuse()
         return connection or await self._connect(deadline)
+
+    async def _anew(self, deadline: Deadline | None) -> Connection:
+        """A new connection, which nobody can have closed yet; where there is no place for one, as by `_acquire`."""
+        return await (self._acquire(deadline) if self._is_full else self._connect(deadline))
 
     @property
     def _is_full(self) -> bool:

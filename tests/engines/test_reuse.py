@@ -4,6 +4,7 @@ import asyncio
 import select
 import ssl
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
@@ -259,6 +260,33 @@ async def test_a_request_on_a_stale_connection_is_sent_once_more(build: Build, k
         assert (False, b"ok") == (reply.reused, await pumped(reply))
         assert b"{}" == server.requests[-1].body
         assert [2, 1] == [len(talk.requests) for talk in server.talks]
+
+
+async def test_for_what_is_sent_once_more_there_is_no_connection_too_many(kind: str, build: Build) -> None:
+    """Those who wait in line get the place of the connection that was closed, or who sends once more gets it."""
+    if kind == "httpx":
+        pytest.skip("httpx does not send a request again")
+    here: set[int] = set()
+    most = 0
+
+    async def script(talk: Talk) -> None:
+        nonlocal most
+        here.add(id(talk))
+        most = max(most, len(here))
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                await talk.request()
+                if len(server.requests) == 2:
+                    await until(lambda: engine.running == 4)
+                    break
+                await talk.send(whole(b"ok"))
+        here.remove(id(talk))
+
+    async with peer(script) as server:
+        engine = build(server.url, max_connections=1)
+        assert (200, b"ok") == await fetched(engine)
+        assert [(200, b"ok")] * 4 == await asyncio.gather(*[fetched(engine) for _ in range(4)])
+        assert (1, 6) == (most, len(server.requests))
 
 
 async def test_it_is_not_sent_a_third_time(build: Build, kind: str) -> None:
