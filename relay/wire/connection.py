@@ -54,7 +54,8 @@ class Connection(Reading, asyncio.Protocol):
         self._deadline: Deadline | None = None
         self.within = inf  # seconds: the same, for who waits so long that only a slow body can be too late
         self.alone = False  # what is asked now need not wait for the end of the turn
-        self.closed = self.busy = self.reused = self._paused = self._spent = False
+        self.busy = True  # it is made for who asks over it: what comes before he does is his answer too
+        self.closed = self.reused = self._paused = self._spent = False
         self._uploaded = False  # the request was short, or has left before its answer came
         self._handed = False  # the transport has all of a long one, which takes its time to leave
         self.born = monotonic()
@@ -159,6 +160,16 @@ class Connection(Reading, asyncio.Protocol):
         """The monotonic seconds since which it is idle, or was asked: `moment`, where no look found it so before."""
         self.since = self.since or moment
         return self.since
+
+    @property
+    def told(self) -> bool:
+        """Something of the answer has come."""
+        return self._head or self._head_size > 0
+
+    def unused(self) -> None:
+        """Who had it for a request does not send one."""
+        self.busy = True
+        self._finish(reusable=not (self.told or self._spent))
 
     @property
     def hurry(self) -> float | None:
@@ -288,7 +299,7 @@ class Connection(Reading, asyncio.Protocol):
             self._after_read()
         else:
             where = "in the middle of its answer" if self._head else "before it answered"
-            self._stale = self.reused and not (self._head or self._head_size)
+            self._stale = self.reused and not self.told
             self._fail(UpstreamError(f"Upstream {self._name!r} closed the connection {where}."))
 
     # --- flow and end

@@ -16,6 +16,7 @@ from aiohappyeyeballs import start_connection
 from relay.errors import SetupFault, UpstreamError
 
 _CONNECT_ANSWER_MAX = 16_384  # bytes of head that a proxy may answer a CONNECT with
+_HEAD_END = b"\r\n\r\n"
 _EYEBALLS_DELAY = 0.25  # seconds (RFC 8305)
 _HANG_UP_WITHIN = 1.0  # seconds that a connection nobody waits for any more may take to come about
 _CONNECT_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
@@ -155,20 +156,29 @@ async def connect(
             transport.write(_connect_request(origin, proxy))
             await answer.over
             _check(bytes(answer.head), proxy)
+            del answer.head[: answer.head.find(_HEAD_END) + len(_HEAD_END)]
         _ensure_open(transport, origin)
         if context is not None:
+            _ensure_silent(answer, origin)
             transport = await _encrypted(loop, transport, protocol, context, origin)
     except BaseException:
         transport.abort()
         raise
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
+    if answer.head:
+        protocol.data_received(bytes(answer.head))
     return beneath
 
 
 def _ensure_open(transport: asyncio.Transport, origin: Origin) -> None:
     if transport.is_closing():
         raise UpstreamError(f"Upstream {origin.name!r} closed the connection before it answered.")
+
+
+def _ensure_silent(answer: "_ConnectAnswer", origin: Origin) -> None:
+    if answer.head:  # the server's part of TLS is not the first
+        raise UpstreamError(f"Upstream {origin.name!r} sent something that is not TLS.")
 
 
 async def _dialled(loop: asyncio.AbstractEventLoop, addresses: Addresses) -> "tuple[asyncio.Transport, _ConnectAnswer]":
@@ -205,7 +215,10 @@ def _hang_up(dialling: "asyncio.Task[tuple[asyncio.Transport, _ConnectAnswer]]")
 
 
 class _ConnectAnswer(asyncio.Protocol):
-    """What a proxy says to CONNECT: `over` is done when its head is whole, too large, or cut off."""
+    """What a proxy says to CONNECT: `over` is done when its head is whole, too large, or cut off.
+
+    What else comes before the upstream is asked for anything follows in `head`, or is all of that.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.head = bytearray()
@@ -213,7 +226,7 @@ class _ConnectAnswer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.head += data
-        if b"\r\n\r\n" in self.head or len(self.head) > _CONNECT_ANSWER_MAX:
+        if _HEAD_END in self.head or len(self.head) > _CONNECT_ANSWER_MAX:
             self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
@@ -248,7 +261,7 @@ def _check(answer: bytes, proxy: SplitResult) -> None:
     """Raises UpstreamError unless the proxy agreed."""
     place = f"{proxy.hostname}:{proxy.port}"
     status = _CONNECT_STATUS.match(answer)
-    if status is None or b"\r\n\r\n" not in answer:
+    if status is None or _HEAD_END not in answer:
         raise UpstreamError(f"The proxy {place} gave no answer to CONNECT.")
     if not status[1].startswith(b"2"):
         raise UpstreamError(f"The proxy {place} refused CONNECT with status {status[1].decode()}.")

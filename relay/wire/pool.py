@@ -127,9 +127,9 @@ class Wire:
         return None
 
     async def _fetched(self, fetching: Coroutine[Any, Any, Connection], deadline: Deadline | None) -> Connection:
-        """A connection that was not closed on its way here."""
+        """A connection that was not closed on its way here: but a new one that was knows its answer, or its fault."""
         connection = await self._alone(fetching)
-        while connection.closed:
+        while connection.closed and connection.reused:
             connection = await self._alone(self._anew(deadline))
         return connection
 
@@ -137,14 +137,17 @@ class Wire:
         """A connection, fetched in a task of its own: who asks may be a Story, and timeouts need a task around them."""
         task = self._loop().create_task(fetching)
         try:
-            return await task
+            connection = await task
         except UpstreamFault as fault:
             fault.sent = False
             raise
         except asyncio.CancelledError:
             if task.done() and not task.cancelled() and task.exception() is None:
-                self._unused(task.result())  # it came just when nobody wanted it any more
+                task.result().unused()  # it came just when nobody wanted it any more
             raise
+        if connection.told:  # unasked: it would answer what comes next as well
+            connection.spend()
+        return connection
 
     async def _acquire(self, deadline: Deadline | None) -> Connection:
         """A new connection, or, while there are as many as may be, the next that comes free."""
@@ -220,12 +223,6 @@ class Wire:
             raise UpstreamError(f"Upstream {name!r} could not be connected to: {unreached(fault)}.") from fault
         if connection.closed:
             raise UpstreamError(f"Upstream {name!r} closed the connection before it answered.")
-
-    def _unused(self, connection: Connection) -> None:
-        """Take back a connection over which nothing was sent."""
-        self._released(connection, reusable=True)
-        if self._retired:
-            connection.close()
 
     def _released(self, connection: Connection, reusable: bool) -> None:
         if reusable and not connection.closed:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -9,6 +10,8 @@ from relay.errors import Overloaded, UpstreamError
 from tests.engines.asking import Taker, fetched, post, pumped, until
 from tests.engines.conftest import Build
 from tests.engines.peer import CHUNKED, Talk, chunk, once, peer, playing, silent_after, stuck, whole
+
+AGREED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -196,3 +199,100 @@ async def test_who_finds_all_connections_busy_waits_and_is_refused(build: Build)
             assert await pumped(reply) == b"ok"
         assert [(200, b"ok")] * 4 == await asyncio.gather(*waiting)
         assert len(server.talks) == 2
+
+
+BUSY = whole(b"busy", b"connection: close", status=b"503 Busy")
+
+
+@pytest.mark.parametrize("kind", ["wire"])
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("through_a_proxy", [False, True])
+async def test_what_an_upstream_says_before_it_was_asked_is_its_answer(
+    build: Build, turns: int, through_a_proxy: bool
+) -> None:
+    """As it is connected to, or some turns of the loop later."""
+
+    async def script(talk: Talk) -> None:
+        if through_a_proxy:
+            await talk.request()
+            talk.writer.write(AGREED)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await talk.send(BUSY)
+        await talk.gone.wait()
+
+    async with peer(script) as server:
+        engine = build("http://origin.invalid" if through_a_proxy else server.url, proxy=server.url * through_a_proxy)
+        for _ in range(3):
+            assert (503, b"busy") == await asyncio.wait_for(fetched(engine), 5)
+        assert 3 == len(server.talks)
+        await until(lambda: not server.open)
+
+
+@pytest.mark.parametrize("kind", ["wire"])
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("said", [BUSY, b"", b"SSH-2.0-x\r\n"], ids=["an answer", "nothing", "no HTTP"])
+async def test_an_upstream_that_leaves_before_it_was_asked_is_not_waited_for(
+    build: Build, turns: int, said: bytes
+) -> None:
+    async def script(talk: Talk) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await talk.send(said)
+
+    async with peer(script) as server:
+        engine = build(server.url, max_connections=1)
+        for _ in range(3):
+            with suppress(UpstreamError):
+                assert (503, b"busy") == await asyncio.wait_for(fetched(engine), 5)
+        assert 0 == engine.running
+
+
+@pytest.mark.parametrize("kind", ["wire"])
+async def test_who_talks_before_he_was_asked_is_asked_nothing_else(build: Build) -> None:
+    """Over that connection: what he says then is an answer to the request that has one already."""
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(AGREED + whole(b"unasked"))
+        while True:
+            await talk.request()
+            await talk.send(whole(b"late"))
+
+    async with peer(script) as between:
+        engine = build("http://origin.invalid", proxy=between.url)
+        for _ in range(3):
+            assert (200, b"unasked") == await fetched(engine)
+        assert 3 == len(between.talks)
+
+
+@pytest.mark.parametrize("kind", ["wire"])
+async def test_an_upstream_that_talks_where_tls_should_begin_is_not_waited_for(build: Build) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.send(BUSY)
+        await talk.gone.wait()
+
+    async with peer(script) as server:
+        engine = build(server.url.replace("http:", "https:"))
+        for _ in range(3):
+            with pytest.raises(UpstreamError, match=r"^Upstream 'up' "):
+                await asyncio.wait_for(engine.open(*post()), 5)
+        await until(lambda: not server.open)
+
+
+@pytest.mark.parametrize("kind", ["wire"])
+async def test_who_talks_first_and_is_asked_nothing_is_let_go_of(build: Build) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.send(BUSY)
+        await talk.gone.wait()
+
+    async with peer(script) as server:
+        engine = build(server.url, max_connections=1)
+        for turns in range(12):
+            asking = asyncio.create_task(fetched(engine))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait({asking})
+        assert (503, b"busy") == await asyncio.wait_for(fetched(engine), 5)
+        await until(lambda: not server.open)
