@@ -238,6 +238,14 @@ class RelayProcess:
         """How many files, sockets and pipes it holds open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
+    def sockets(self) -> int:
+        """How many of these are sockets: the others come as the store and the journal are first written to."""
+        found = 0
+        for file in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed just now
+                found += str(file.readlink()).startswith("socket:")
+        return found
+
     def threads(self) -> int:
         """How many there are, the loop's own included."""
         return len(list(Path(f"/proc/{self.pid}/task").iterdir()))

@@ -336,7 +336,7 @@ def test_a_storm(start: Start, upstreams: dict[str, Upstream], between: FaultPro
         ports = {"script": between.port, "other": second.port, "plain": upstreams["plain"].port}
         begin = sections(ports, luck, first=True)
         relay = start(KEYS, **begin)
-        files = relay.files()
+        sockets = relay.sockets()
 
         storm = asyncio.run(Storm(relay, proxies, ports, play, luck).rage())
 
@@ -348,7 +348,7 @@ def test_a_storm(start: Start, upstreams: dict[str, Upstream], between: FaultPro
         save(relay, **{**begin, "queue": {"size": 1}})  # another queue is another engine for all
         reload(relay)
         assert until(lambda: not any(proxy.open for proxy in proxies), within=10)
-        assert until(lambda: relay.files() <= files, within=5), relay.files()
+        assert until(lambda: relay.sockets() <= sockets, within=5), relay.sockets()
         assert storm.statuses.keys() <= STATUSES, storm.statuses
         assert 0 == relay.stop()
     print(f"{storm.changes} changes, {dict(storm.statuses)}")  # noqa: T201
