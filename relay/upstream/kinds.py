@@ -10,7 +10,7 @@ from relay.upstream.door import Upstream
 from relay.upstream.echo import EchoEngine
 from relay.wire import Origin, Wire
 
-_SECRET = 16  # characters of an added header's value, from which on it may be a secret: shorter ones are words
+_SECRET = 16  # characters of a key or an added header's value, from which on it may be a secret: shorter are words
 
 
 def build(spec: config.Upstream, queue: Queue) -> Upstream:
@@ -41,7 +41,6 @@ def _credential(spec: config.Upstream, key: Secret | None) -> Credential:
         headers[b"authorization"] = b"Bearer " + key.reveal().encode()
     added = {name.encode(): value.encode() for name, value in spec.headers.items()}
     headers |= added
-    secrets = [value for value in added.values() if len(value) >= _SECRET]
-    if key is not None:
-        secrets.append(key.reveal().encode())
-    return Credential(tuple(headers.items()), None if key is None else fingerprint(key.reveal()), tuple(secrets))
+    text = "" if key is None else key.reveal()
+    secrets = tuple(value for value in (text.encode(), *added.values()) if len(value) >= _SECRET)
+    return Credential(tuple(headers.items()), fingerprint(text) if text else None, secrets)
