@@ -135,9 +135,12 @@ class QuotaExceeded(CallerFault):
 
 
 class UpstreamFault(RelayError):
-    """The upstream failed, or could not be reached; nothing that it said about itself is shown."""
+    """The upstream failed, or could not be reached; nothing that it said about itself is shown.
 
-    status, source, sent = 502, "upstream", True
+    `sent`: it can have seen something of the request. `stale`: it had most likely closed the kept connection before.
+    """
+
+    status, source, sent, stale = 502, "upstream", True, False
 
 
 class UpstreamError(UpstreamFault):

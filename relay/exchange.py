@@ -104,7 +104,9 @@ class Engine(Protocol):
 
         Raises UpstreamError (refused, reset, garbage), UpstreamTimeout (connect, first byte, `within`), Overloaded (no
         free connection in time, or too many who wait for one). The fault's `sent` is False where the upstream cannot
-        have seen anything of the request. Cancelled, it closes the connection at once.
+        have seen anything of the request, and `stale` True where a kept connection was closed before a byte of an
+        answer came: asked once more, it uses no connection that was kept for longer. Cancelled, it closes the
+        connection at once.
         """
 
     def retire(self) -> None:

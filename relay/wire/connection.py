@@ -8,7 +8,7 @@ and in a stream one whole chunk.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Callable
 from math import inf
 from time import monotonic
 
@@ -25,27 +25,22 @@ _KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 Released = Callable[["Connection", bool], None]
-Again = Callable[[bytes, Body, Deadline | None], Awaitable[Answer]]
 
 
 class Connection(Reading, asyncio.Protocol):
-    """`released` is called once an answer is over: with True when the connection can be used again.
-
-    `again` sends a request over another connection, when the upstream had closed this one before it saw it.
-    """
+    """`released` is called once an answer is over: with True when the connection can be used again."""
 
     __slots__ = (
-        "_again", "_bell", "_came", "_chunk", "_deadline", "_delivered", "_handed", "_held", "_loop", "_outbox",
-        "_pace", "_paused", "_paused_at", "_released", "_spent", "_stale", "_take", "_transport", "_uploaded",
-        "_writable", "alone", "beneath", "born", "busy", "closed", "connect_ms", "reused", "since", "touched", "within",
+        "_bell", "_came", "_chunk", "_deadline", "_delivered", "_handed", "_held", "_loop", "_outbox", "_pace",
+        "_paused", "_paused_at", "_released", "_spent", "_take", "_transport", "_uploaded", "_writable",
+        "alone", "beneath", "born", "busy", "closed", "connect_ms", "reused", "since", "touched", "within",
     )  # fmt: skip
 
-    def __init__(self, name: str, outbox: Outbox, released: Released, again: Again | None = None) -> None:
+    def __init__(self, name: str, outbox: Outbox, released: Released) -> None:
         super().__init__(name)
         self._loop = asyncio.get_running_loop()
         self._outbox = outbox
         self._released = released
-        self._again = again
         self._transport: Outgoing | None = None
         self.beneath: asyncio.WriteTransport | None = None  # the transport that TLS writes to; the same without TLS
         self._bell: Bell | None = None  # wakes exchange at the head, pump at the end or when held
@@ -71,7 +66,6 @@ class Connection(Reading, asyncio.Protocol):
         self._held = False  # the taker said to hold on
         self._came = 0  # bytes since the last look at deadlines, about
         self._pace: Pace | None = None
-        self._stale = False  # the upstream had closed this kept-alive connection before it saw the request
 
     # --- what the pool does with it
 
@@ -95,8 +89,6 @@ class Connection(Reading, asyncio.Protocol):
                 self.abort()
             raise
         if self._fault is not None:
-            if self._again is not None and self._stale and isinstance(body, (bytes, tuple)):
-                return await self._again(head, body, deadline)
             raise self._fault
         return Answer(self, self.status, self.headers, self.reused, None if self.reused else self.connect_ms)
 
@@ -165,6 +157,11 @@ class Connection(Reading, asyncio.Protocol):
     def told(self) -> bool:
         """Something of the answer has come."""
         return self._head or self._head_size > 0
+
+    @property
+    def stale(self) -> bool:
+        """The upstream had closed it before it was asked over it."""
+        return self._fault is not None and self._fault.stale
 
     def unused(self) -> None:
         """Who had it for a request does not send one."""
@@ -299,8 +296,9 @@ class Connection(Reading, asyncio.Protocol):
             self._after_read()
         else:
             where = "in the middle of its answer" if self._head else "before it answered"
-            self._stale = self.reused and not self.told
-            self._fail(UpstreamError(f"Upstream {self._name!r} closed the connection {where}."))
+            fault = UpstreamError(f"Upstream {self._name!r} closed the connection {where}.")
+            fault.stale = self.reused and not self.told
+            self._fail(fault)
 
     # --- flow and end
 

@@ -1,7 +1,7 @@
 """The pool: keep-alive connections to one origin, reused last in first out, never more than `max_connections`.
 
-The one resend of a request happens here, and only when a reused connection turns out to have been closed by the
-upstream before a single byte of an answer came.
+Where the upstream had closed a kept connection before it was asked over it, it has most likely closed those that were
+kept for longer, too: none of them is used any more, so that who asks once more does so over a new one.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from relay.errors import Overloaded, UpstreamError, UpstreamFault, UpstreamTimeout
-from relay.exchange import Body, Request, Timeouts, Upload, lines
+from relay.exchange import Request, Timeouts, Upload, lines
 from relay.line import Line, NoTurn
 from relay.outbox import QUIET, Outbox
 from relay.wire.answer import Answer
@@ -70,17 +70,10 @@ class Wire:
         """The exchange for which no connection was idle, or whose head has a deadline."""
         deadline = None if within is None else Deadline.of(within)
         if connection is None:
-            connection = await self._fetched(self._acquire(deadline), deadline)
+            connection = await self._fetched(deadline)
         if within is not None:
             self._watch(within)
         connection.within, connection.alone = math.inf, False
-        return await connection.exchange(head, body, deadline)
-
-    async def _again(self, head: bytes, body: Body, deadline: Deadline | None) -> Answer:
-        """Send once more what an upstream that had closed the connection before cannot have seen."""
-        connection = await self._fetched(self._anew(deadline), deadline)
-        connection.within, connection.alone = math.inf, False
-        connection.reused = False  # once more is enough, whatever becomes of it
         return await connection.exchange(head, body, deadline)
 
     def retire(self) -> None:
@@ -126,11 +119,11 @@ class Wire:
                 return connection
         return None
 
-    async def _fetched(self, fetching: Coroutine[Any, Any, Connection], deadline: Deadline | None) -> Connection:
+    async def _fetched(self, deadline: Deadline | None) -> Connection:
         """A connection that was not closed on its way here: but a new one that was knows its answer, or its fault."""
-        connection = await self._alone(fetching)
+        connection = await self._alone(self._acquire(deadline))
         while connection.closed and connection.reused:
-            connection = await self._alone(self._anew(deadline))
+            connection = await self._alone(self._acquire(deadline))
         return connection
 
     async def _alone(self, fetching: Coroutine[Any, Any, Connection]) -> Connection:
@@ -156,10 +149,6 @@ class Wire:
             await self._turn(deadline)
             connection = self._reuse()
         return connection or await self._connect(deadline)
-
-    async def _anew(self, deadline: Deadline | None) -> Connection:
-        """A new connection, which nobody can have closed yet; where there is no place for one, as by `_acquire`."""
-        return await (self._acquire(deadline) if self._is_full else self._connect(deadline))
 
     @property
     def _is_full(self) -> bool:
@@ -188,7 +177,7 @@ class Wire:
             self._idle.append(self._kept.pop())
 
     async def _connect(self, deadline: Deadline | None) -> Connection:
-        connection = Connection(self._origin.name, self._outbox, self._released, self._again)
+        connection = Connection(self._origin.name, self._outbox, self._released)
         began = monotonic()
         self._connecting += 1
         try:
@@ -234,6 +223,9 @@ class Wire:
                 self._idle.append(connection)
         elif connection in self._all:  # else told of twice: when its answer ended, and when its socket did
             self._forget(connection)
+            if connection.stale:
+                for other in tuple(self._idle):
+                    other.close()
 
     def _forget(self, connection: Connection) -> None:
         """It is closed, and its place free, if not spoken for."""

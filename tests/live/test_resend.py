@@ -1,5 +1,7 @@
 """A request is sent a second time only when a kept connection had died under it, and never more than once."""
 
+import json
+
 import pytest
 
 from tests.client import chat
@@ -23,7 +25,11 @@ def test_a_stale_connection_is_replaced_once(
     upstream.then(model, end)
     upstream.then(model, FINE)
 
-    assert [200, 200] == [relay.ask(chat(model)).status for _ in range(2)]
+    answers = [relay.ask(chat(model)) for _ in range(2)]
+    assert [(200, "1"), (200, "2")] == [(each.status, each.header("x-relay-attempts")) for each in answers]
+    name = relay.record(answers[1])["id"]
+    tries = json.loads(relay.run("why", name, "--json").stdout)["tries"]
+    assert [(None, True), (200, False)] == [(each["status"], each["reused"]) for each in tries]
 
     first, stale, again = (seen.connection for seen in upstream.requests(model))
     assert first == stale != again

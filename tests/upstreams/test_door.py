@@ -118,6 +118,28 @@ async def test_an_answer_comes_through_with_the_edited_body_and_a_try() -> None:
     assert tries[0].first_byte_ms is not None
 
 
+def stale() -> UpstreamError:
+    fault = UpstreamError("Closed before it answered.")
+    fault.stale = True
+    return fault
+
+
+async def test_a_request_over_a_connection_that_was_closed_before_is_sent_once_more() -> None:
+    player, tries = Player([stale(), Played(200, reused=False, connect_ms=0.25)]), list[Try]()
+    result = await opened(player, tries=tries, until=time.perf_counter() + 50)
+    assert (200, [{"model": "gpt"}] * 2) == (result.reply.status, player.bodies)
+    assert [(None, True, None), (200, False, 0.25)] == [(one.status, one.reused, one.connect_ms) for one in tries]
+    assert ["Closed before it answered.", None] == [one.error for one in tries]
+    assert 50 >= player.withins[0] >= player.withins[1] > 0
+
+
+async def test_it_is_not_sent_a_third_time() -> None:
+    player, tries = Player([stale(), stale(), Played(200)]), list[Try]()
+    with pytest.raises(UpstreamError, match=r"Closed before"):
+        await opened(player, tries=tries)
+    assert ([True, True], 2) == ([one.reused for one in tries], len(player.sent))
+
+
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refusal_of_our_credential_shows_nothing_of_it(status: int) -> None:
     answer, tries = Played(status, LEAK), list[Try]()
