@@ -8,9 +8,12 @@ from relay import ask as asking
 from relay import routing
 from relay.ask import Ask
 from relay.call.account import Account
+from relay.call.setup import Setup
 from relay.health import Health
 from relay.routing import OFF, Circumstances, Plan, Strategy, Target
 from relay.session import session_of
+from relay.upstream.credentials import REFUSED
+from relay.upstream.door import Upstream
 
 
 def choose(account: Account, ask: Ask, health: Health) -> Plan:
@@ -19,9 +22,11 @@ def choose(account: Account, ask: Ask, health: Health) -> Plan:
     model = asking.named(ask)
     plan = routes.plan(model, key.models if key else None)
     # Nothing ends the illness of a target that nobody asks any more: the plans of others need not care.
-    if plan.fixed and not (health.ill and any(target.name in health.ill for target in plan.targets)):
+    if plan.fixed and not (health.ill and _concerned(plan, account, health)):
         return plan
-    return routing.plan(plan.alias, model, circumstances(account, ask, plan.targets, health, plan.alias.strategy))
+    alias = plan.alias
+    targets = routing.filled(alias.targets, model)  # a fixed plan has lost those that are switched off
+    return routing.plan(alias, model, circumstances(account, ask, targets, health, alias.strategy))
 
 
 def circumstances(
@@ -33,14 +38,31 @@ def circumstances(
     resting = health.resting(now)
     for target in targets:
         upstream = known[target.upstream]
-        if upstream is not None and (reason := upstream.credentials.unusable(target.model, now)) is not None:
-            resting[target.name] = reason
+        until = upstream.credentials.limited(target.model, now) if upstream else None
+        if until is not None:
+            resting[target.name] = f"rate limited for {until - now:.1f} s more"
     return Circumstances(
         tags=frozenset(account.key.tags) if account.key else frozenset(),
         chance=random.getrandbits(128),
         session=session_of(account.head, ask) if strategy == "sticky" else b"",
-        unusable={name: setup.routes.off.get(name, OFF) for name, upstream in known.items() if upstream is None},
+        unusable={name: why for name, found in known.items() if (why := _unusable(name, found, setup)) is not None},
         ill=resting,
         busy={name: upstream.engine.running for name, upstream in known.items() if upstream is not None},
         first_byte=health.first_bytes(now) if strategy == "fastest" else {},
     )
+
+
+def _concerned(plan: Plan, account: Account, health: Health) -> bool:
+    """Whether one of its targets is ill, or has no key left: that began with an illness, perhaps another target's."""
+    upstreams = account.setup.upstreams
+    return any(
+        target.name in health.ill or _unusable(target.upstream, upstreams.get(target.upstream), account.setup)
+        for target in plan.targets
+    )
+
+
+def _unusable(name: str, upstream: Upstream | None, setup: Setup) -> str | None:
+    """Why no request can be asked of that upstream."""
+    if upstream is None:
+        return setup.routes.off.get(name, OFF)
+    return REFUSED if upstream.credentials.refused else None

@@ -12,6 +12,7 @@ import msgspec
 
 from relay.call import Relay
 from relay.health import Vital
+from relay.upstream.credentials import REFUSED
 from relay.upstream.door import Upstream
 
 
@@ -78,18 +79,17 @@ def readiness(relay: Relay, alarms: Sequence[str]) -> Readiness:
 def _target(name: str, vital: Vital, first_byte_ms: float, upstream: Upstream | None, now: float) -> TargetState:
     """What its keys cannot do counts as an illness of its own, as it does when a target is chosen."""
     state, until, reason, model = vital.state, vital.until, vital.reason, name.partition("/")[2]
-    if upstream is not None and upstream.credentials.unusable(model, now) is not None:
-        until = upstream.credentials.resting(model, now)
-        state, reason = "resting", "all its keys were refused" if until is None else "rate limited"
+    if upstream is not None and upstream.credentials.refused:
+        state, until, reason = "resting", None, REFUSED
+    elif upstream is not None and (limited := upstream.credentials.limited(model, now)) is not None:
+        state, until, reason = "resting", limited, "rate limited"
     rests = None if until is None else max(0.0, math.ceil((until - now) * 10) / 10)
     return TargetState(state, vital.failures, round(vital.error_rate, 3), round(first_byte_ms, 1), rests, reason)
 
 
 def _upstream(upstream: Upstream, now: float) -> UpstreamState:
     found = upstream.credentials
-    return UpstreamState(
-        upstream.engine.running, found.states(now), "all its keys were refused" if found.refused else None
-    )
+    return UpstreamState(upstream.engine.running, found.states(now), REFUSED if found.refused else None)
 
 
 def _written(name: str) -> str:

@@ -79,17 +79,15 @@ class View:
     def avoided(self, target: Target) -> str | None:
         """Why it would not be asked now, while another is left."""
         state = self.state(target)
-        if state is not None and state.avoided is not None:
-            return state.avoided
-        upstream = self.running.upstreams.get(target.upstream) if self.running else None
-        return upstream.reason if upstream else None
+        return state.avoided if state else None
 
     def off(self) -> dict[str, str]:
         """Why upstreams cannot be asked. A relay that runs knows best: the secrets are in its environment, not here."""
         if self.running is None:
             return dict(self.config.routes.off)
-        known = {*self.config.disabled, *self.config.upstreams}
-        return dict.fromkeys(known - self.running.upstreams.keys(), OFF)
+        known, running = {*self.config.disabled, *self.config.upstreams}, self.running.upstreams
+        out_of_keys = {name: each.reason for name, each in running.items() if each.reason is not None}
+        return dict.fromkeys(known - running.keys(), OFF) | out_of_keys
 
     def busy(self) -> dict[str, int]:
         """How many requests run at each upstream."""

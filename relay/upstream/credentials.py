@@ -10,6 +10,7 @@ import msgspec
 
 from relay.exchange import Header
 
+REFUSED = "all its keys were refused"  # what is told of an upstream with no key left
 _REST = 1.0  # seconds that a rate limited key rests where the answer does not say how long
 
 
@@ -26,9 +27,9 @@ class Credential(msgspec.Struct, eq=False):
     refused: str | None = None
     rests: dict[str, float] = {}
 
-    def can_serve(self, model: str, now: float) -> bool:
-        """Whether it is neither out nor resting."""
-        return self.refused is None and self.rests.get(model, 0.0) <= now
+    def can_serve(self, model: str, now: float, but: Collection[str | None] = ()) -> bool:
+        """Whether it is neither out nor resting, nor one of those fingerprints."""
+        return self.refused is None and self.rests.get(model, 0.0) <= now and self.fingerprint not in but
 
     def rest(self, model: str, now: float, wait: float | None) -> None:
         """It is rate limited for that model, for `wait` seconds where that is known."""
@@ -53,14 +54,14 @@ class Credentials:
             return self.sole
         for step in range(len(self._all)):
             found = self._all[(self._turn + step) % len(self._all)]
-            if found.can_serve(model, now) and found.fingerprint not in but:
+            if found.can_serve(model, now, but):
                 self._turn += step + 1
                 return found
         return None
 
-    def spare(self, model: str, now: float, but: Collection[str | None]) -> bool:
+    def spare(self, model: str, now: float, but: Collection[str | None] = ()) -> bool:
         """Whether one can serve `model` now, but those fingerprints."""
-        return any(found.can_serve(model, now) and found.fingerprint not in but for found in self._all)
+        return any(found.can_serve(model, now, but) for found in self._all)
 
     def named(self, fingerprint: str | None) -> Credential | None:
         """The one with that fingerprint; None where there is none by now."""
@@ -81,12 +82,9 @@ class Credentials:
         """Whether every key is out."""
         return all(credential.refused is not None for credential in self._all)
 
-    def unusable(self, model: str, now: float) -> str | None:
-        """Why none can serve `model` now; None where one can."""
-        if any(credential.can_serve(model, now) for credential in self._all):
-            return None
-        until = self.resting(model, now)
-        return "all its keys were refused" if until is None else f"rate limited for {until - now:.1f} s more"
+    def limited(self, model: str, now: float) -> float | None:
+        """When the first can serve `model` again; None where one can now, or where every key is out."""
+        return None if self.spare(model, now) else self.resting(model, now)
 
     def resting(self, model: str, now: float) -> float | None:
         """When the first of those that rest can serve `model` again; None where none rests."""

@@ -258,7 +258,7 @@ async def test_one_that_was_closed_before_it_was_asked_ends_all_that_were_kept_f
 
     async with peer(script) as server:
         engine = build(server.url)
-        assert [(200, b"ok")] * 2 == await asyncio.gather(fetched(engine), fetched(engine))
+        assert [(200, b"ok")] * 2 == await asyncio.gather(*[fetched(engine) for _ in range(2)])
         with pytest.raises(UpstreamError, match=r"before it answered") as caught:
             await engine.open(*post())
         assert (True, True) == (caught.value.stale, caught.value.sent)

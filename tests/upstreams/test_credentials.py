@@ -45,8 +45,8 @@ def test_with_all_refused_there_is_none() -> None:
         found.refuse(key, 403)
 
     assert [None] == names(found, 1)
-    assert "all its keys were refused" == found.unusable("gpt", NOW)
-    assert found.resting("gpt", NOW) is None
+    assert found.refused
+    assert (None, None) == (found.resting("gpt", NOW), found.limited("gpt", NOW))
 
 
 @pytest.mark.parametrize(("wait", "later"), [(20.0, 120.0), (0.25, 100.25), (None, 101.0)])
@@ -67,7 +67,11 @@ def test_when_all_rest_the_first_to_come_back_is_told() -> None:
     each[1].rest("gpt", NOW, 5)
 
     assert [None] == names(found, 1)
-    assert (105.0, "rate limited for 5.0 s more") == (found.resting("gpt", NOW), found.unusable("gpt", NOW))
+    assert (105.0, 105.0, None) == (
+        found.resting("gpt", NOW),
+        found.limited("gpt", NOW),
+        found.limited("gpt", 105.0),
+    )
 
 
 def test_rests_that_are_over_are_forgotten() -> None:
@@ -84,7 +88,7 @@ def test_one_key_alone_always_serves() -> None:
     only.rest("gpt", NOW, 20)
 
     assert ["key0"] == names(found, 1)
-    assert "rate limited for 20.0 s more" == found.unusable("gpt", NOW)
+    assert 120.0 == found.limited("gpt", NOW)
     assert {"key0": "resting for gpt"} == found.states(NOW)
 
 
