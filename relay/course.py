@@ -33,7 +33,6 @@ class Course(msgspec.Struct, eq=False):
     ahead: int = 1  # the plan's first target that was not asked yet
     later: list[tuple[float, Target]] = []  # those to ask once more, and when
     repeated: dict[str, int] = {}
-    objected: set[str] = set()  # why other targets were taken for a request that the plan's own refuse as it is
 
     def after(self, target: Target, verdict: Verdict, now: float) -> Step | None:
         """What comes after the try of `target` that failed so; None where nothing is left that could help."""
@@ -48,11 +47,10 @@ class Course(msgspec.Struct, eq=False):
             return Step(self.plan.targets[self.ahead - 1])
         return self._once_more(now)
 
-    def instead(self, targets: tuple[Target, ...], why: str, now: float) -> Step | None:
-        """The first of other targets for a request that the plan's refuse as it is, once for each reason; else None."""
-        if not targets or why in self.objected or now >= self.until:
+    def instead(self, targets: tuple[Target, ...], now: float) -> Step | None:
+        """The first of other targets, for a request that the plan's refuse as it is."""
+        if not targets or now >= self.until:
             return None
-        self.objected.add(why)
         self.plan = replace(self.plan, targets=targets)
         self.ahead = 1
         self.later = []

@@ -2,7 +2,8 @@
 
 The traffic itself tells: each outcome is `passed` or `failed`. A target that fails too often, or begins too slowly,
 falls ill and rests; when its rest is over, one request probes it, and the others still avoid it until that one's
-outcome. A passed probe makes it well, with a clean sheet; a failed one lets it rest for twice as long.
+outcome. A passed probe makes it well, with a clean sheet; a failed one lets it rest for twice as long; and one that is
+given up leaves it to the next.
 
     well ── too many failures, or too slow ──> resting ── its rest is over, `probes` ──> probing
       ^                                           ^ <────────────── failed, or slow ────────┤
@@ -196,6 +197,12 @@ class Health:
         probing = probed(illness, now)
         self._swap(name, probing or illness)
         return probing is not None
+
+    def unproven(self, name: str, now: float) -> None:
+        """Its probe was given up before it had an outcome: the next request may probe it."""
+        illness = self.ill.get(name)
+        if illness is not None and illness.probing:
+            self._swap(name, replace(illness, until=now, probing=False))
 
     def resting(self, now: float) -> dict[str, str]:
         """The targets to avoid now, and why. One whose rest is over is not among them: a request may probe it."""

@@ -10,7 +10,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from itertools import accumulate, chain
+from itertools import accumulate, chain, starmap
 from math import log
 from typing import Literal
 
@@ -47,9 +47,9 @@ class Target:
 class Alias:
     """A name that callers ask for. `set` and `default` are request parameters as raw JSON values.
 
-    `tiers` are asked in order, the targets within one as the strategy says; `targets` are those of all tiers. Those for
-    `context_window` and `content_policy` stand by: they are asked when a target refused a request for that reason.
-    `stands_by` says that there are any.
+    `tiers` are asked in order, the targets within one as the strategy says; `targets` are those of all tiers. Those of
+    `fallback` stand by: they are asked when a target refused a request for that reason. `stands_by` says that there
+    are any.
     `is_plain`: it changes no parameters. `fixed`: the strategy has no choice, and no target asks for tags.
     """
 
@@ -59,8 +59,7 @@ class Alias:
     default: Mapping[str, bytes] = field(default_factory=dict)
     response_model: Literal["upstream", "alias"] = "upstream"
     strategy: Strategy = "order"
-    context_window: tuple[Target, ...] = ()
-    content_policy: tuple[Target, ...] = ()
+    fallback: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
     targets: tuple[Target, ...] = field(init=False, repr=False, compare=False)
     stands_by: bool = field(init=False, repr=False, compare=False)
     fixed: bool = field(init=False, repr=False, compare=False)
@@ -71,7 +70,7 @@ class Alias:
         no_choice = self.strategy == "order" or all(len(tier) == 1 for tier in self.tiers)
         object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "is_plain", not (self.set or self.default))
-        object.__setattr__(self, "stands_by", bool(self.context_window or self.content_policy))
+        object.__setattr__(self, "stands_by", any(self.fallback.values()))
         object.__setattr__(self, "fixed", no_choice and not any(target.tags for target in targets))
 
 
@@ -99,18 +98,28 @@ class Plan:
     targets: tuple[Target, ...]
     dropped: tuple[Dropped, ...] = ()
     fixed: bool = False
+    fallbacks: Mapping[str, "Plan"] = field(default_factory=dict)
     told: bytes = field(init=False, repr=False, compare=False)
     renamed: str | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "renamed", self.asked if self.alias.response_model == "alias" else None)
-        object.__setattr__(self, "told", _told(self) if len(self.targets) > 1 or self.dropped else b"")
+        told = len(self.targets) > 1 or self.dropped or self.fallbacks
+        object.__setattr__(self, "told", _told(self) if told else b"")
+
+    def falling_back(self, why: str, found: "Plan") -> "Plan":
+        """It, with whom to ask where its own targets refused the request for that reason."""
+        return replace(self, fallbacks={**self.fallbacks, why: found})
 
 
 def _told(plan: Plan) -> bytes:
     """The plan as JSON, for the record."""
-    targets = [target.name for target in plan.targets]
-    return msgspec.json.encode({"strategy": plan.alias.strategy, "targets": targets, "dropped": plan.dropped})
+    fallback = {why: _asked(found) for why, found in plan.fallbacks.items()}
+    return msgspec.json.encode({"strategy": plan.alias.strategy, **_asked(plan), "fallback": fallback})
+
+
+def _asked(plan: Plan) -> dict[str, object]:
+    return {"targets": [target.name for target in plan.targets], "dropped": plan.dropped}
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,14 +237,18 @@ def plan(alias: Alias, model: str, circumstances: Circumstances) -> Plan:
     return Plan(alias, model, targets, dropped)
 
 
-def fallback(alias: Alias, targets: Sequence[Target], model: str, circumstances: Circumstances) -> Plan:
-    """Whom to ask after a refusal for which `targets` of the alias stand by: in order, dropped as by `plan`.
+def fallback(alias: Alias, why: str, model: str, circumstances: Circumstances) -> Plan:
+    """Whom to ask after a refusal for that reason: those of the alias that stand by for it, in order.
 
     Its targets are empty where there are none, none for the caller's tags, or none that can be asked: the refusal then
     stands.
     """
-    able = [(target,) for target in targets if target.upstream not in circumstances.unusable]
-    return Plan(alias, model, *_choose(able, "order", model, circumstances))
+    off = circumstances.unusable
+    targets = filled(alias.fallback.get(why, ()), model)
+    able = [(target,) for target in targets if target.upstream not in off]
+    chosen, dropped = _choose(able, "order", model, circumstances)
+    unable = {target.name: off[target.upstream] for target in targets if target.upstream in off}
+    return Plan(alias, model, chosen, (*starmap(Dropped, unable.items()), *dropped))
 
 
 def filled(targets: Iterable[Target], model: str) -> tuple[Target, ...]:

@@ -725,13 +725,15 @@ CHOOSING: tuple[Strategy, ...] = ("weighted", "least_busy", "fastest", "sticky")
             Alias(
                 "x",
                 ((LOCAL,),),
-                context_window=(Target("echo", "b", tags=frozenset("e")),),
-                content_policy=(Target("echo", "*"),),
+                fallback={
+                    "context_window": (Target("echo", "b", tags=frozenset("e")),),
+                    "content_policy": (Target("echo", "*"),),
+                },
             ),
         ),
         (
             "{targets: [local/a], fallback: {context_window: [echo/b, echo/c]}}",
-            Alias("x", ((LOCAL,),), context_window=(Target("echo", "b"), Target("echo", "c"))),
+            Alias("x", ((LOCAL,),), fallback={"context_window": (Target("echo", "b"), Target("echo", "c"))}),
         ),
         ("{targets: [local/a], fallback: {}}", Alias("x", ((LOCAL,),))),
         (

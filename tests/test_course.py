@@ -77,13 +77,12 @@ def test_a_time_that_was_spent_waiting_is_not_waited_for_again() -> None:
 def test_other_targets_for_what_these_refuse() -> None:
     way = course(A, more=1)
 
-    assert Step(B) == way.instead((B, C), "context_window", NOW)
+    assert Step(B) == way.instead((B, C), NOW)
     assert Step(C) == way.after(B, ONWARD, NOW)
     assert way.after(C, NOTHING, NOW) is None
-    assert way.instead((A,), "context_window", NOW) is None  # once is enough
-    assert Step(A) == way.instead((A,), "content_policy", NOW)
-    assert course(A).instead((), "context_window", NOW) is None
-    assert course(A, seconds=0).instead((B,), "context_window", NOW) is None
+    assert Step(A) == way.instead((A,), NOW)
+    assert course(A).instead((), NOW) is None
+    assert course(A, seconds=0).instead((B,), NOW) is None
 
 
 VERDICTS = st.builds(Verdict, st.booleans(), st.booleans(), st.booleans(), st.none() | st.floats(0, 20))

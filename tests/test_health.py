@@ -1,7 +1,7 @@
 """When a target falls ill, who asks it while it is, and how it becomes well again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import settings
@@ -151,6 +151,25 @@ def test_a_probe_whose_outcome_never_comes_makes_room_for_another() -> None:
     health = ill(Health(POLICY))
 
     assert [True, False, True] == [health.probes("a/m", now) for now in (110.0, 119.9, 120.0)]
+
+
+def test_a_probe_that_was_given_up_makes_room_for_the_next_at_once() -> None:
+    health = ill(Health(POLICY))
+    assert health.probes("a/m", 110.0)
+    health.unproven("a/m", 111.0)
+
+    assert ("resting", {}) == (health.vitals()["a/m"].state, health.resting(111.0))
+    assert health.probes("a/m", 111.0)
+
+
+@pytest.mark.parametrize("name", ["a/m", "well/m", "new/m"])
+def test_where_nothing_is_being_probed_there_is_nothing_to_give_up(name: str) -> None:
+    health = ill(Health(POLICY))
+    health.passed("well/m", 5.0, 100.0)
+    before = health.ill
+    health.unproven(name, 105.0)
+
+    assert before is health.ill
 
 
 def test_failures_of_the_last_resort_do_not_prolong_a_rest() -> None:
@@ -384,6 +403,18 @@ class Traffic(RuleBasedStateMachine):
             self.rests_for_longer(asked.name, was)
         elif was is not None:
             assert was is self.health.ill[asked.name]
+
+    @precondition(lambda self: any(each.probe for each in self.running))
+    @rule(data=st.data())
+    def the_client_of_a_probe_leaves(self, data: st.DataObject) -> None:
+        asked = data.draw(st.sampled_from([each for each in self.running if each.probe]))
+        self.running.remove(asked)
+        was = self.health.ill[asked.name]
+        self.health.unproven(asked.name, self.now)
+
+        assert replace(was, until=self.now, probing=False) == self.health.ill[asked.name]
+        assert asked.name not in self.health.resting(self.now)
+        self.outcome(asked.name)
 
     @rule()
     def everybody_fails(self) -> None:

@@ -1,5 +1,6 @@
 """Which targets an asked name leads to, whom to ask by the circumstances, and what a key may ask for."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -346,19 +347,52 @@ def test_a_wildcard_is_filled_in_before_anything_is_said_of_its_targets() -> Non
 
 
 def test_those_who_stand_by_for_a_refusal_are_asked_in_order() -> None:
-    given = Alias("gpt-*", ((A,),), context_window=(to("big/*"), B, EU), strategy="weighted")
+    given = Alias("gpt-*", ((A,),), fallback={"context_window": (to("big/*"), B, EU)}, strategy="weighted")
 
-    found = fallback(given, given.context_window, "gpt-5", Circumstances(chance=5, ill={"b/m": "rests"}))
+    found = fallback(given, "context_window", "gpt-5", Circumstances(chance=5, ill={"b/m": "rests"}))
 
     assert ["a/m"] == names(plan(given, "gpt-5", CALM).targets)
     assert Plan(given, "gpt-5", (to("big/gpt-5"),), (Dropped("b/m", "rests"),)) == found
 
 
+def test_of_those_who_stand_by_who_cannot_be_asked_is_dropped_even_where_nobody_is_left() -> None:
+    abroad = replace(EU, upstream="c")
+    given = Alias("x", ((A,),), fallback={"context_window": (B, abroad, A)})
+    off = {"b": "is switched off", "a": "all its keys were refused"}
+
+    found = fallback(given, "context_window", "x", Circumstances(unusable=off))
+
+    assert () == found.targets
+    assert {B.name: off["b"], A.name: off["a"], abroad.name: "serves only keys with the tag eu"} == {
+        each.target: each.reason for each in found.dropped
+    }
+
+
+def test_a_plan_tells_of_its_fallbacks() -> None:
+    given = Alias("x", ((A,),), fallback={"context_window": (B, replace(EU, upstream="c"))})
+    alone = plan(given, "x", CALM)
+
+    found = alone.falling_back("context_window", fallback(given, "context_window", "x", CALM))
+
+    assert b"" == alone.told
+    assert {
+        "strategy": "order",
+        "targets": [A.name],
+        "dropped": [],
+        "fallback": {
+            "context_window": {
+                "targets": [B.name],
+                "dropped": [{"target": "c/m", "reason": "serves only keys with the tag eu"}],
+            }
+        },
+    } == json.loads(found.told)
+
+
 @pytest.mark.parametrize("standing_by", [(), (EU,)])
 def test_where_nobody_stands_by_for_the_caller_nobody_is_asked(standing_by: tuple[Target, ...]) -> None:
-    given = Alias("x", ((A,),), content_policy=standing_by)
+    given = Alias("x", ((A,),), fallback={"content_policy": standing_by})
 
-    assert () == fallback(given, given.content_policy, "x", CALM).targets
+    assert () == fallback(given, "content_policy", "x", CALM).targets
 
 
 MIXED = (to("a/m", 6), to("b/m", 3), to("c/m", 1))

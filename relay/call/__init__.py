@@ -58,6 +58,7 @@ async def serve(  # noqa: C901, PLR0912  # the whole story, in the order in whic
 
     Cancel it when the client leaves: the upstream's connection closes at once, and the record says so.
     """
+    tries: Tries | None = None
     delivery: Delivery | None = None
     try:
         tries = begin(relay, account, body)
@@ -88,6 +89,8 @@ async def serve(  # noqa: C901, PLR0912  # the whole story, in the order in whic
     except RelayError as fault:
         end(account, delivery, fault, sink)
     except asyncio.CancelledError:
+        if tries is not None:
+            tries.abandoned()
         leave(account, delivery, sink)
         raise
     except Exception:

@@ -15,6 +15,7 @@ from relay.ask import Ask
 from relay.call.account import Account
 from relay.call.choice import circumstances
 from relay.course import Course, Step
+from relay.edits import Edited
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamOff, UpstreamRefusal, UpstreamTimeout
 from relay.exchange import BAD_REQUEST, NO_SUCCESS, RATE_LIMITED
 from relay.health import Health
@@ -27,6 +28,14 @@ _REST = 1.0  # seconds that a target rests after a 429 that does not say how lon
 _FAILED = {"incomplete": "ended its stream too early", "upstream_error": "ended its stream with an error"}
 _EARLY = 0.002  # seconds: a timer of uvloop's rounds to whole milliseconds, twice, and can be early by one and a half
 _REFUSED_REST = 60.0  # seconds that a target rests whose key was refused, while another is left
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """What `target` said to a request for which others are asked instead: an answer, or how its stream began."""
+
+    target: Target
+    edited: Edited
+    said: Opened | UpstreamRefusal
 
 
 class Tries(msgspec.Struct, eq=False):
@@ -45,6 +54,9 @@ class Tries(msgspec.Struct, eq=False):
     noted: int = 0  # tries that were noted before this target was asked
     heeded: bool = False  # its answer was an error, whose status has said what comes next
     doubted: bool = False  # the target is well only if its answer comes to its end
+    probes: bool = False  # the target was ill, and may be asked: the others wait for what becomes of it
+    refused: Refused | None = None  # as the caller gets it if those that stand by have nothing better
+    stands: Refused | None = None  # the same, once they have not
 
     async def enter(self) -> None:
         """Wait for a place among the requests that the caller's key may run at a time. Raises Overloaded."""
@@ -55,8 +67,10 @@ class Tries(msgspec.Struct, eq=False):
         """Ask the target. Raises UpstreamOff, and what `door.ask` raises."""
         account, target = self.account, self.target
         account.target = target
+        if self.stands is not None:
+            return _said(self.stands)
         if self.health.ill:
-            self.health.probes(target.name, time.perf_counter())
+            self.probes = self.health.probes(target.name, time.perf_counter())
         upstream = account.setup.upstreams.get(target.upstream)
         if upstream is None:
             raise UpstreamOff(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
@@ -73,6 +87,8 @@ class Tries(msgspec.Struct, eq=False):
             else:
                 self.health.passed(self.target.name, opened.first_byte_ms, opened.at / 1e9)
             return None
+        if self.stands is not None:
+            return None
         self.heeded = True
         wait, now = wait_of(reply.headers), time.perf_counter()
         if reply.status == RATE_LIMITED:
@@ -82,7 +98,8 @@ class Tries(msgspec.Struct, eq=False):
             self.health.passed(self.target.name, opened.first_byte_ms, now)
         step = self._after(verdict, f"HTTP {reply.status}", now)
         if reply.status == BAD_REQUEST and reply.whole is not None:
-            step = self._instead(reply.whole, now) or step
+            step = self._instead(reply.whole, opened, now) or step
+        step = step or self._back()
         if step is not None:
             reply.abort()
         return step
@@ -97,24 +114,15 @@ class Tries(msgspec.Struct, eq=False):
 
     def failed(self, fault: RelayError, begun: bool) -> Step | None:
         """What comes next after that fault; None where nothing does, as when the answer has `begun` to go out."""
-        if self.account.outcome is not None:
+        if self.account.outcome is not None or self.stands is not None:
             return None  # the answer had said all, and is recorded: how its connection ends is nothing to anyone
-        now = time.perf_counter()
-        status = self._given_up(fault.message, now)
-        if self.heeded or status == BAD_REQUEST:
-            return None  # an error was cut, and its status has said what comes next
-        torn = 0 < status < NO_SUCCESS
-        if torn and self._spares(fault, now):
-            return Step(self.target) if now < self.until and not begun else None
-        if isinstance(fault, UpstreamAuthFailed):
-            self.health.rests(self.target.name, "its key was refused", _REFUSED_REST, now, mends=True)
-        step = self._instead(fault.said, now) if isinstance(fault, UpstreamRefusal) else None
-        if step is None:
-            verdict = of_fault(fault)
-            if torn and now >= self.until:  # it was answering: that the caller waits no longer says nothing of it
-                verdict = verdict._replace(blames=False)
-            step = self._after(verdict, _told(fault), now, torn)
-        return None if begun else step
+        step = self._heed(fault, begun)
+        return None if begun else step or self._back()
+
+    def abandoned(self) -> None:
+        """Nobody waits for an answer any more."""
+        if self.probes:
+            self.health.unproven(self.target.name, time.perf_counter())
 
     async def turn_to(self, step: Step) -> None:
         """Make it the target, when its time has come."""
@@ -124,7 +132,26 @@ class Tries(msgspec.Struct, eq=False):
             await asyncio.sleep(step.wait + _EARLY)
         self.target, self.begun = step.target, time.perf_counter_ns()
         self.noted = len(self.account.tries)
-        self.doubted = self.heeded = False
+        self.doubted = self.heeded = self.probes = False
+
+    def _heed(self, fault: RelayError, begun: bool) -> Step | None:
+        """What comes next by that fault alone."""
+        now = time.perf_counter()
+        status = self._given_up(fault.message, now)
+        if self.heeded or status == BAD_REQUEST:
+            return None  # an error was cut, and its status has said what comes next
+        torn = 0 < status < NO_SUCCESS
+        if torn and self._spares(fault, now):
+            return Step(self.target) if now < self.until and not begun else None
+        if isinstance(fault, UpstreamAuthFailed):
+            self.health.rests(self.target.name, "its key was refused", _REFUSED_REST, now, mends=True)
+        if isinstance(fault, UpstreamRefusal) and (step := self._instead(fault.said, fault, now)) is not None:
+            return step
+        verdict = of_fault(fault)
+        if torn and now >= self.until:  # it was answering: that the caller waits no longer says nothing of it
+            verdict = verdict._replace(blames=False)
+            self.abandoned()
+        return self._after(verdict, _told(fault), now, torn)
 
     def _limited(self, wait: float | None, now: float) -> float | None:
         """Let the target rest until the first of its keys can serve again; the wait for that, if one was stated."""
@@ -159,7 +186,9 @@ class Tries(msgspec.Struct, eq=False):
         tries = self.account.tries
         if len(tries) == self.noted or tries[-1].error is not None:
             return 0
-        tries[-1] = replace(tries[-1], error=fault, total_ms=round((now - self.begun / 1e9) * 1000, 3))
+        before = sum(each.total_ms or each.first_byte_ms or 0.0 for each in tries[self.noted : -1])  # by other keys
+        spent = (now - self.begun / 1e9) * 1000 - before
+        tries[-1] = replace(tries[-1], error=fault, total_ms=round(spent, 3))
         return tries[-1].status or 0
 
     def _after(self, verdict: Verdict, reason: str, now: float, torn: bool = False) -> Step | None:
@@ -167,20 +196,39 @@ class Tries(msgspec.Struct, eq=False):
             self.health.failed(self.target.name, reason, now, torn=torn)
         return self._course().after(self.target, verdict, now)
 
-    def _instead(self, body: bytes, now: float) -> Step | None:
-        """Other targets, where the alias has some for what this one objects to."""
-        why = objection(body)
-        if why is None:
+    def _instead(self, body: bytes, said: Opened | UpstreamRefusal, now: float) -> Step | None:
+        """Other targets, where the alias has some for what this one objects to; once for each reason."""
+        account, plan, why = self.account, self.account.plan, objection(body)
+        targets = filled(plan.alias.fallback.get(why, ()), plan.asked) if why else ()
+        if why is None or why in plan.fallbacks or not targets:
             return None
-        account, alias, model = self.account, self.account.plan.alias, self.account.plan.asked
-        targets = filled(alias.context_window if why == "context_window" else alias.content_policy, model)
-        found = fallback(alias, targets, model, circumstances(account, self.asked, targets, self.health, "order"))
-        return self._course().instead(found.targets, why, now)
+        now_ = circumstances(account, self.asked, targets, self.health, "order")
+        found = fallback(plan.alias, why, plan.asked, now_)
+        account.plan = plan.falling_back(why, found)
+        step = self._course().instead(found.targets, now)
+        if step is not None and self.refused is None:
+            self.refused = Refused(self.target, account.edited, said)
+        return step
+
+    def _back(self) -> Step | None:
+        """To what the request was refused with, where there was somebody to ask instead, and nobody is left."""
+        self.stands = self.refused
+        if self.stands is None:
+            return None
+        self.account.edited = self.stands.edited
+        return Step(self.stands.target)
 
     def _course(self) -> Course:
         if self.course is None:
             self.course = Course(self.account.plan, self.account.setup.retries, self.until)
         return self.course
+
+
+async def _said(refused: Refused) -> Opened:
+    """The same again, as if it came just now."""
+    if isinstance(refused.said, Opened):
+        return refused.said
+    raise refused.said
 
 
 def _told(fault: RelayError) -> str:

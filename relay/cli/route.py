@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from relay.cli.options import Read, config_option, json_option
 from relay.errors import RelayError
 from relay.keys import Key, ended
 from relay.pricing import Rate
-from relay.routing import OFF, Alias, Circumstances, Plan, Strategy, Target, filled, plan
+from relay.routing import OFF, Circumstances, Plan, Strategy, Target, fallback, filled, plan
 
 if TYPE_CHECKING:
     from relay.call.readiness import Readiness, TargetState
@@ -113,8 +114,10 @@ def _planned(view: View, model: str) -> Plan:
     """The plan of a request that came now. Raises ModelNotAllowed, ModelNotFound."""
     routes, key = view.config.routes, view.key
     found = routes.plan(model, key.models if key else None)
-    targets = filled(found.alias.targets, model)  # not those of `found`: it leaves out what is switched off here
-    limitless: frozenset[str] = frozenset().union(*(target.tags for target in found.alias.targets))
+    alias = found.alias
+    # Not those of `found`: it leaves out what is switched off here.
+    targets = filled(chain(alias.targets, *alias.fallback.values()), model)
+    limitless: frozenset[str] = frozenset().union(*(target.tags for target in targets))
     circumstances = Circumstances(
         tags=limitless if key is None else frozenset(key.tags),
         chance=random.getrandbits(128),
@@ -125,7 +128,10 @@ def _planned(view: View, model: str) -> Plan:
             each.name: state.first_byte_ms for each in targets if (state := view.state(each)) and state.first_byte_ms
         },
     )
-    return plan(found.alias, model, circumstances)
+    planned = plan(alias, model, circumstances)
+    for why in alias.fallback:
+        planned = planned.falling_back(why, fallback(alias, why, model, circumstances))
+    return planned
 
 
 def _drawn(planned: Plan) -> bool:
@@ -156,11 +162,18 @@ def _told(view: View, planned: Plan) -> dict[str, Any]:
         "strategy": alias.strategy,
         "drawn": _drawn(planned),
         "targets": [_target(view, planned, target) for target in planned.targets],
-        "dropped": [{"target": each.target, "reason": each.reason} for each in planned.dropped],
-        "fallback": {why: [each.name for each in targets] for why, targets in _fallbacks(alias)},
+        "dropped": _dropped(planned),
+        "fallback": {
+            why: {"targets": [each.name for each in found.targets], "dropped": _dropped(found)}
+            for why, found in planned.fallbacks.items()
+        },
         "set": {name: json.loads(value) for name, value in alias.set.items()},
         "default": {name: json.loads(value) for name, value in alias.default.items()},
     }
+
+
+def _dropped(planned: Plan) -> list[dict[str, str]]:
+    return [{"target": each.target, "reason": each.reason} for each in planned.dropped]
 
 
 def _target(view: View, planned: Plan, target: Target) -> dict[str, Any]:
@@ -180,12 +193,6 @@ def _target(view: View, planned: Plan, target: Target) -> dict[str, Any]:
     }
 
 
-def _fallbacks(alias: Alias) -> Iterator[tuple[str, tuple[Target, ...]]]:
-    for why, targets in (("context_window", alias.context_window), ("content_policy", alias.content_policy)):
-        if targets:
-            yield why, targets
-
-
 def _lines(view: View, planned: Plan) -> Iterator[tuple[str, Sequence[str]]]:
     """The same for people: labels and lines."""
     told = _told(view, planned)
@@ -195,9 +202,8 @@ def _lines(view: View, planned: Plan) -> Iterator[tuple[str, Sequence[str]]]:
     yield "relay", [_relay(view)]
     yield "strategy", [f"{told['strategy']}: {_GOES_BY[planned.alias.strategy if told['drawn'] else 'order']}"]
     yield "targets", [f"{at}. {_shown(view, each)}" for at, each in enumerate(told["targets"], 1)]
-    yield "dropped", [f"{each['target']}: {each['reason']}" for each in told["dropped"]] or ["-"]
-    if told["fallback"]:
-        yield "fallback", [f"{why}: {', '.join(names)}" for why, names in told["fallback"].items()]
+    yield "dropped", tables.dropped(told) or ["-"]
+    yield "fallback", list(tables.fallbacks(told))
     for field in ("set", "default"):
         yield field, [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in told[field].items()]
 

@@ -49,6 +49,18 @@ def print_told(told: Iterable[tuple[str, Sequence[str]]]) -> None:
             click.echo(f"{'' if number else label:<12} {plain(text)}")
 
 
+def dropped(told: dict[str, Any]) -> list[str]:
+    """Who was dropped from a plan, and why."""
+    return [f"{each['target']}: {each['reason']}" for each in told["dropped"]]
+
+
+def fallbacks(told: dict[str, Any]) -> Iterator[str]:
+    """Who stands by for what a plan's own targets refuse, by the reason, and who was dropped of them."""
+    for why, found in told["fallback"].items():
+        yield f"{why}: {', '.join(found['targets']) or 'nobody'}"
+        yield from (f"not {each}" for each in dropped(found))
+
+
 def plain(text: str, but: str = "") -> str:
     """The text without what a terminal would obey, save for the characters in `but`: much of it comes from callers."""
     return "".join([each if each.isprintable() or each in but else "�" for each in text])

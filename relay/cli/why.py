@@ -49,6 +49,7 @@ def explained(record: Record) -> dict[str, Any]:
         "strategy": plan["strategy"],
         "candidates": plan["targets"],
         "dropped": plan["dropped"],
+        "fallback": plan.get("fallback", {}),
         "tries": list(_tries(record)),
         "edits": list(record.edits),
         "patch": json.loads(bytes(decided.patch) or b"null") or _patch(record),
@@ -111,7 +112,8 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
     yield "asked for", [f"{told['alias'] or 'no model'}, with the key {told['key'] or '-'}"]
     yield "strategy", [told["strategy"] or "-"]
     yield "candidates", [f"{at}. {name}" for at, name in enumerate(told["candidates"], 1)] or ["-"]
-    yield "dropped", [f"{each['target']}: {each['reason']}" for each in told["dropped"]] or ["-"]
+    yield "dropped", tables.dropped(told) or ["-"]
+    yield "fallback", list(tables.fallbacks(told))
     tries = told["tries"]
     shown = [_try(each, told["candidates"], 1 < at == len(tries)) for at, each in enumerate(tries, 1)]
     yield "tries", [f"{at}. {each}" for at, each in enumerate(shown, 1)] or ["-"]

@@ -78,7 +78,7 @@ def _alias(reading: Reading, name: str, entry: Any, upstreams: Collection[str]) 
     if len(reading.faults) > before:
         return None
     order = (tuple(chain.from_iterable(tiers)),) if is_one else tuple(tiers)
-    return Alias(name, order, forced, filled, shape.response_model, strategy, **fallback)
+    return Alias(name, order, forced, filled, shape.response_model, strategy, fallback)
 
 
 def _form(reading: Reading, entry: Any, place: Place) -> tuple[AliasShape, dict[Place, Any]]:

@@ -1,6 +1,7 @@
 """What is told of a request's tries: to the health of its targets, to the record, and to who comes next."""
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -71,11 +72,14 @@ class Player:
     answers: list[Answer | RelayError]
     running: int = 0
     asked: list[bytes] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)  # seconds before its next answers
 
     async def open(self, _request: Request, body: Upload, within: float | None = None) -> Answer:
         assert isinstance(body, bytes)
         assert within is None or within > 0
         self.asked.append(body)
+        if self.delays:
+            await asyncio.sleep(self.delays.pop(0))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, RelayError):
             raise answer
@@ -200,6 +204,20 @@ async def test_a_wait_for_ones_own_requests_is_no_part_of_the_try(tmp_path: Path
     assert record.overhead_us > 150_000
 
 
+def test_what_another_key_took_is_no_part_of_the_try(tmp_path: Path) -> None:
+    player = Player([Answer([b"{}"], status=401, headers=(JSON,)), Answer([b'{"id"'], CUT, headers=(JSON,))])
+    player.delays.append(0.1)
+    keys = Credentials([Credential((), "one"), Credential((), "two")])
+    running = relay(tmp_path, Alias("m", ((Target("up", "m"),),)), {"up": Upstream("up", player, keys)})
+
+    ask(running)
+
+    first, second = [each for record in records(running) for each in record.tries]
+    assert (401, 200) == (first.status, second.status)
+    assert second.total_ms is not None
+    assert second.total_ms < 100 <= (first.first_byte_ms or 0.0)
+
+
 async def test_nobody_waits_for_his_own_requests_longer_than_a_request_may_take(tmp_path: Path) -> None:
     running = alone(tmp_path, Answer([SAID, STOPPED]))
     running.setup = Setup(running.setup.routes, running.setup.upstreams, deadline=0.05)
@@ -302,7 +320,7 @@ def refused() -> Upstream:
 
 def test_of_those_that_stand_by_one_that_cannot_be_asked_is_not(tmp_path: Path) -> None:
     fine = Player([Answer([SAID, STOPPED])])
-    alias = Alias("m", ((Target("up", "m"),),), context_window=(Target("out", "*"), Target("big", "*")))
+    alias = Alias("m", ((Target("up", "m"),),), fallback={"context_window": (Target("out", "*"), Target("big", "*"))})
     upstreams = {"up": Upstream("up", Player([TOO_LONG])), "out": refused(), "big": Upstream("big", fine)}
     running = relay(tmp_path, alias, upstreams)
 
@@ -315,12 +333,115 @@ def test_of_those_that_stand_by_one_that_cannot_be_asked_is_not(tmp_path: Path) 
 
 
 def test_where_none_that_stands_by_is_switched_on_the_refusal_stands(tmp_path: Path) -> None:
-    alias = Alias("m", ((Target("up", "m"),),), context_window=(Target("off", "big"),))
+    alias = Alias("m", ((Target("up", "m"),),), fallback={"context_window": (Target("off", "big"),)})
     running = relay(tmp_path, alias, {"up": Upstream("up", Player([TOO_LONG]))})
 
     (sink,) = ask(running)
 
     assert (400, TOO_LONG.pieces[0]) == (sink.status, sink.body)
+
+
+CODED = b'{"error":{"message":"no","code":%b}}'
+
+
+def said(status: int, code: bytes = b"null") -> Answer:
+    return Answer([CODED % code], status=status, headers=(JSON, (b"x-request-id", b"%d" % status)))
+
+
+LONG_FIRST = Answer([b"data: " + CODED % b'"context_length_exceeded"' + b"\n\n"])
+NOTHING_BETTER: dict[str, tuple[Answer | RelayError, ...]] = {
+    "dead": (CUT,),
+    "500": (said(500),),
+    "429": (said(429),),
+    "404": (said(404),),
+    "too long for it as well": (TOO_LONG,),
+    "a stream that begins with an error": (first_error(b"500"),),
+    "an error that is cut": (Answer([b'{"error"'], CUT, status=500, headers=(JSON,)),),
+}
+
+
+def long_alias(*big: str) -> Alias:
+    return Alias("m", ((Target("up", "m"),),), fallback={"context_window": tuple(Target(name, "m") for name in big)})
+
+
+@pytest.mark.parametrize("case", NOTHING_BETTER)
+@pytest.mark.parametrize("first", [said(400, b'"context_length_exceeded"'), LONG_FIRST], ids=["whole", "streamed"])
+def test_a_refusal_stands_where_those_that_stand_by_have_nothing_better(
+    tmp_path: Path, case: str, first: Answer
+) -> None:
+    upstreams = {"up": Upstream("up", up := Player([first])), "big": Upstream("big", Player([*NOTHING_BETTER[case]]))}
+    running = relay(tmp_path, long_alias("big"), upstreams)
+
+    (sink,) = ask(running)
+
+    (record,) = records(running)
+    assert (400, 1, b"false") == (sink.status, len(up.asked), sink.header(b"x-should-retry"))
+    assert b"context_length_exceeded" in sink.body
+    assert (first.pieces[0], b"400") == (sink.body, sink.header(b"x-request-id")) or first is LONG_FIRST
+    assert (b"up", "up", 400) == (sink.header(b"x-relay-upstream"), record.upstream, record.status)
+    assert ["up", "big"] == list(dict.fromkeys(each.upstream for each in record.tries))
+    assert "up/m" not in running.health.ill
+    assert 0 == running.health.vitals()["up/m"].failures
+    assert 1 >= running.health.vitals()["big/m"].failures
+
+
+def test_what_stands_by_for_another_reason_is_asked_in_its_turn(tmp_path: Path) -> None:
+    alias = replace(
+        long_alias("big"), fallback={"context_window": (Target("big", "m"),), "content_policy": (Target("mild", "m"),)}
+    )
+    policy = said(400, b'"content_filter"')
+    players = {"up": Player([TOO_LONG]), "big": Player([policy]), "mild": Player([Answer([SAID, STOPPED]), policy])}
+    running = relay(tmp_path, alias, {name: Upstream(name, player) for name, player in players.items()})
+
+    served, refused = ask(running, 2)
+
+    assert (200, b"mild") == (served.status, served.header(b"x-relay-upstream"))
+    assert (400, b"up", TOO_LONG.pieces[0]) == (refused.status, refused.header(b"x-relay-upstream"), refused.body)
+    assert [["up", "big", "mild"]] * 2 == [[each.upstream for each in record.tries] for record in records(running)]
+
+
+def test_who_stands_by_and_who_was_dropped_of_them_is_in_the_record(tmp_path: Path) -> None:
+    running = relay(
+        tmp_path,
+        long_alias("off", "big"),
+        {"up": Upstream("up", Player([TOO_LONG])), "big": Upstream("big", Player([Answer([SAID, STOPPED])]))},
+    )
+
+    ask(running)
+
+    (record,) = records(running)
+    assert record.why is not None
+    off = {"target": "off/m", "reason": "is switched off"}
+    told = json.loads(bytes(record.why.plan))
+    assert {"context_window": {"targets": ["big/m"], "dropped": [off]}} == told["fallback"]
+
+
+@dataclass
+class Unending(Answer):
+    """Neither does it go on, nor end."""
+
+    async def pump(self, take: Take, _drained: Drained, _chunk: Chunk | None = None) -> None:
+        take(self.pieces[0], False)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("said", [b": wait\n\n", SAID], ids=["before an answer", "in the middle"])
+async def test_a_probe_whose_client_leaves_is_the_next_ones(tmp_path: Path, said: bytes) -> None:
+    running = alone(tmp_path, Unending([said]))
+    for _ in range(3):
+        running.health.failed("up/m", "cut", time.perf_counter() - 100, torn=True)
+    sink = KeptSink()
+    serving = asyncio.create_task(serve(running, noted(running), BODY, sink))
+    await asyncio.sleep(0)
+    assert "probing" == running.health.vitals()["up/m"].state
+
+    sink.gone = True
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+    assert "resting" == running.health.vitals()["up/m"].state
+    assert running.health.probes("up/m", time.perf_counter())
 
 
 def test_an_illness_is_nothing_to_who_does_not_ask_there(tmp_path: Path) -> None:

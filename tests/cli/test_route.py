@@ -30,6 +30,13 @@ CONFIG: dict[str, Any] = {
         "quick": {"targets": ["a/x", "b/x"], "strategy": "fastest"},
         "idle": {"targets": ["a/x", "b/x"], "strategy": "least_busy"},
         "eu": [{"to": "a/x", "tags": ["eu"]}, "b/x"],
+        "long": {
+            "targets": ["a/x"],
+            "fallback": {
+                "context_window": ["off/big", {"to": "b/big", "tags": ["eu"]}, "b/huge"],
+                "content_policy": ["off/mild"],
+            },
+        },
         "only-eu": [{"to": "a/x", "tags": ["eu"]}],
         "half": ["off/x", "b/x"],
         "off": "off/x",
@@ -37,7 +44,7 @@ CONFIG: dict[str, Any] = {
     },
     "prices": {"a/x": {"input": 0.15, "output": 0.6, "cached_input": 0.075}},
     "keys": [
-        {"name": "plain", "key": "sk-test-plain-8f2c61d09b7e4a35", "models": ["smart", "*eu"]},
+        {"name": "plain", "key": "sk-test-plain-8f2c61d09b7e4a35", "models": ["smart", "*eu", "long"]},
         {"name": "eu", "key": "sk-test-eu-51e07ad3c94f4b868f2c", "tags": ["eu"]},
     ],
 }
@@ -199,13 +206,38 @@ def test_shares_and_parameters(routes: World) -> None:
     found, shown = told(routes, "mixed"), routes.run("route", "mixed").stdout
 
     assert {"a/x": 0.9, "b/x": 0.1} == {each["target"]: each["share"] for each in found["targets"]}
-    assert ({"temperature": 0}, {"seed": 7}, {"context_window": ["b/big"]}) == tuple(
+    assert ({"temperature": 0}, {"seed": 7}, {"context_window": {"targets": ["b/big"], "dropped": []}}) == tuple(
         found[name] for name in ("set", "default", "fallback")
     )
     assert "strategy     weighted: drawn for each request, by weight; this is one draw\n" in shown
     assert "a/x: 90% of the requests; USD 0.15 in, 0.6 out, 0.075 cached\n" in shown
     assert "fallback     context_window: b/big\n" in shown
     assert "set          temperature: 0\ndefault      seed: 7\n" in shown
+
+
+def test_who_stands_by_and_who_of_them_would_be_asked(routes: World, port: int) -> None:
+    off = {"target": "off/big", "reason": "is switched off: env:NOT_THERE is not set, or empty"}
+    mild = {**off, "target": "off/mild"}
+    eu = {"target": "b/big", "reason": "serves only keys with the tag eu"}
+    ill = {"b/huge": {**WELL, "state": "resting", "rests_s": 5.0, "reason": "slow"}}
+
+    limitless, plain, of_eu = (
+        told(routes, "long", *key)["fallback"] for key in ((), ("--key", "plain"), ("--key", "eu"))
+    )
+    shown = routes.run("route", "long", "--key", "plain").stdout
+    with saying(port, ready(ill, off={"running": 0, "keys": {}})):
+        running = told(routes, "long")["fallback"]
+
+    assert {"targets": [], "dropped": [mild]} == limitless["content_policy"]
+    assert {"targets": ["b/huge"], "dropped": [off, eu]} == plain["context_window"]
+    assert {"targets": ["b/big", "b/huge"], "dropped": [off]} == limitless["context_window"] == of_eu["context_window"]
+    assert {"target": "b/huge", "reason": "rests for 5 s more: slow"} in running["context_window"]["dropped"]
+    assert ["off/big", "b/big"] == running["context_window"]["targets"]
+    assert (
+        f"fallback     context_window: b/huge\n             not off/big: {off['reason']}\n"
+        "             not b/big: serves only keys with the tag eu\n"
+        f"             content_policy: nobody\n             not off/mild: {off['reason']}\n"
+    ) in shown
 
 
 def test_what_a_conversation_goes_by(routes: World) -> None:

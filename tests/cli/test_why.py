@@ -136,6 +136,16 @@ def test_a_fallback_is_no_candidate(world: World) -> None:
     assert "2. local/big, a fallback: HTTP 200; " in world.run("why", identity("a")).stdout
 
 
+def test_who_stood_by_and_who_was_dropped_of_them(world: World) -> None:
+    off = {"target": "off/big", "reason": "is switched off"}
+    plan = {**PLAN, "fallback": {"context_window": {"targets": ["local/big"], "dropped": [off]}}}
+    found = told(world, record("a", why=Why(msgspec.Raw(json.dumps(plan).encode()))))
+
+    assert plan["fallback"] == found["fallback"]
+    shown = world.run("why", identity("a")).stdout
+    assert "fallback     context_window: local/big\n             not off/big: is switched off\n" in shown
+
+
 def test_a_request_that_nobody_was_asked_for(world: World) -> None:
     refused = {"upstream": None, "model": None, "alias": None, "key": None, "tries": (), "edits": (), "status": 401}
     found = told(world, record("a", outcome="refused", error="no key", why=Why(should_retry=False), **refused))

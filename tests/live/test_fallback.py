@@ -233,6 +233,22 @@ def test_a_stream_that_begins_with_such_a_refusal(relay: RelayProcess, upstream:
     assert (200, "big") == (answer.status, answer.header("x-relay-model"))
 
 
+@pytest.mark.parametrize("case", FAILURES)
+def test_the_refusal_stands_where_the_other_fails(
+    relay: RelayProcess, upstream: Upstream, other: Upstream, case: str
+) -> None:
+    upstream.play("first", *TOO_LONG)
+    other.play("big", *FAILURES[case])
+
+    answer = relay.ask(chat("long"))
+
+    assert (400, LENGTH) == (answer.status, json.loads(answer.body))
+    assert ("script", "upstream") == (answer.header("x-relay-upstream"), answer.header("x-relay-error-source"))
+    told = json.loads(relay.run("why", relay.record(answer)["id"], "--json").stdout)
+    assert {"context_window": {"targets": ["other/big"], "dropped": []}} == told["fallback"]
+    assert ["script/first", "other/big"] == list(dict.fromkeys(each["target"] for each in told["tries"]))
+
+
 SILENT: dict[str, tuple[Step, ...]] = {
     "no head": (Never(),),
     "a head alone": (opening(), Never()),

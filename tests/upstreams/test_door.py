@@ -101,7 +101,7 @@ async def opened(
     head = asking.read_head(endpoints.ENDPOINTS[0], None, query, headers)
     ask = asking.read(head, json.dumps({"model": "fast", **fields}).encode(), 10_000)
     target = Target("up", "gpt")
-    alias = Alias("fast", ((target,),), context_window=standby)
+    alias = Alias("fast", ((target,),), fallback={"context_window": standby})
     upstream = upstream or Upstream("up", player, Credentials([Credential(own)]))
     return await door.ask(
         upstream, target, alias, head, ask, [] if tries is None else tries, time.perf_counter_ns(), until
