@@ -24,6 +24,14 @@ def test_values_as_people_expect_them() -> None:
     assert shown["tries"][0]["reused"] is True
 
 
+def test_what_nobody_can_have_heard_is_a_try_and_no_attempt() -> None:
+    unheard, heard = Try("up", "m", error="closed", reused=True), Try("up", "m", 200)
+
+    shown = public(record("r", tries=(unheard, heard, Try("up", "m", error="cut"))))
+
+    assert (2, 3) == (shown["attempts"], len(shown["tries"]))
+
+
 def test_unknown_stays_unknown() -> None:
     shown = public(record("r", cost_nano=None, tries=()))
 

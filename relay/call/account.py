@@ -20,7 +20,7 @@ from relay.edits import Edited
 from relay.exchange import ERROR, Lines, lines
 from relay.journal import Blotter, Journal
 from relay.keys import Key
-from relay.record import BODY_KEPT, UNTOLD, Keep, Outcome, Record, Try, Why
+from relay.record import BODY_KEPT, UNTOLD, Keep, Outcome, Record, Try, Why, attempts
 from relay.routing import Alias, Plan, Target
 from relay.usage import Usage
 
@@ -118,12 +118,13 @@ class Account:
 
         Where every target was only asked once, a stated `wait` in seconds may still help.
         """
-        return self.repeated or (len(self.tries) > 1 and wait is None)
+        return self.repeated or (wait is None and attempts(self.tries) > 1)
 
     def marks(self) -> Lines:
         """The relay's own response headers, as far as they are known by now."""
-        target = self.target
-        served = b"\r\n" if target is None else _served(target.upstream, target.model, len(self.tries))
+        target, tries = self.target, self.tries
+        asked = len(tries) if len(tries) < 2 else attempts(tries)  # noqa: PLR2004  # nearly always one
+        served = b"\r\n" if target is None else _served(target.upstream, target.model, asked)
         return b"".join((b"x-relay-id: ", self.id.encode(), served))
 
     def settle(self, outcome: Outcome, error: str | None = None) -> None:
@@ -202,10 +203,10 @@ def _raw(told: bytes) -> msgspec.Raw:
 
 
 @lru_cache(maxsize=1024)
-def _served(upstream: str, model: str, attempts: int) -> Lines:
+def _served(upstream: str, model: str, asked: int) -> Lines:
     """What follows the id."""
     named = ((b"x-relay-upstream", _value(upstream)), (b"x-relay-model", _value(model)))
-    return b"\r\n" + lines((*named, (b"x-relay-attempts", b"%d" % attempts)))
+    return b"\r\n" + lines((*named, (b"x-relay-attempts", b"%d" % asked)))
 
 
 def _value(name: str) -> bytes:

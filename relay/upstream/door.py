@@ -69,7 +69,7 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
     """
     model = target.model
     credential = upstream.credentials.sole or _pick(upstream, model, tries)
-    may_ask_usage, may_be_stale = model not in upstream.refuse_usage, True
+    may_ask_usage = model not in upstream.refuse_usage
     while True:
         request = head.requests.get(credential) or _request(credential, head)
         edited = edit(asked, head.endpoint, alias, target, may_ask_usage)
@@ -77,10 +77,13 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
             reply = await upstream.engine.open(request, edited.body, until - began / 1e9)
         except (RelayError, CancelledError) as fault:
             now = time.perf_counter_ns()
-            tries.append(_broken(fault, upstream.name, model, credential, _ms(began, now)))
-            if not (may_be_stale and tries[-1].reused):
+            stale = isinstance(fault, UpstreamFault) and fault.stale and not (tries and tries[-1].unheard)
+            error, spent = fault.message if isinstance(fault, RelayError) else _GIVEN_UP, _ms(began, now)
+            key = credential.fingerprint
+            tries.append(Try(upstream.name, model, error=error, reused=stale, key=key, total_ms=spent))
+            if not stale:
                 raise
-            may_be_stale, began = False, now
+            began = now
             continue
         status, key, now = reply.status, credential.fingerprint, time.perf_counter_ns()
         spent = _ms(began, now)
@@ -102,13 +105,6 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
         if not (edited.asks_usage and any(word in answer for word in _USAGE_OPTION)):
             return Opened(Gathered(reply, answer), edited, spent, time.perf_counter_ns())
         may_ask_usage, began = False, time.perf_counter_ns()
-
-
-def _broken(fault: RelayError | CancelledError, upstream: str, model: str, credential: Credential, spent: float) -> Try:
-    """The try that brought no answer. Over a kept connection if that was closed before: else nobody knows."""
-    error = fault.message if isinstance(fault, RelayError) else _GIVEN_UP
-    stale = isinstance(fault, UpstreamFault) and fault.stale
-    return Try(upstream, model, error=error, reused=stale, key=credential.fingerprint, total_ms=spent)
 
 
 def _is_long(reply: Reply) -> bool:

@@ -26,7 +26,7 @@ def test_a_stale_connection_is_replaced_once(
     upstream.then(model, FINE)
 
     answers = [relay.ask(chat(model)) for _ in range(2)]
-    assert [(200, "1"), (200, "2")] == [(each.status, each.header("x-relay-attempts")) for each in answers]
+    assert [(200, "1"), (200, "1")] == [(each.status, each.header("x-relay-attempts")) for each in answers]
     name = relay.record(answers[1])["id"]
     tries = json.loads(relay.run("why", name, "--json").stdout)["tries"]
     assert [(None, True), (200, False)] == [(each["status"], each["reused"]) for each in tries]

@@ -137,7 +137,7 @@ async def test_it_is_not_sent_a_third_time() -> None:
     player, tries = Player([stale(), stale(), Played(200)]), list[Try]()
     with pytest.raises(UpstreamError, match=r"Closed before"):
         await opened(player, tries=tries)
-    assert ([True, True], 2) == ([one.reused for one in tries], len(player.sent))
+    assert ([True, False], 2) == ([one.unheard for one in tries], len(player.sent))
 
 
 @pytest.mark.parametrize("status", [401, 403])
