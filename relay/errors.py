@@ -148,9 +148,9 @@ class UpstreamError(UpstreamFault):
 
 
 class UpstreamRefusal(UpstreamFault):
-    """It said so itself, in the first event of a stream: in its own words, and with its own status if it names one.
+    """It said so itself, behind a status of success: in its own words, and with its own status if it names one.
 
-    `said` is that event's data.
+    `said` is that answer, or the data of the event with which its stream begins.
     """
 
     default_code, should_retry, said = "upstream_error", True, b""

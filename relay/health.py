@@ -67,17 +67,13 @@ class Vital:
 
 @dataclass(slots=True)
 class Pulse:
-    """A target's running numbers. `first_byte_ms` follows a slower answer at once, and faster ones step by step.
-
-    `torn`: its last failure came after an answer had begun.
-    """
+    """A target's running numbers. `first_byte_ms` follows a slower answer at once, and faster ones step by step."""
 
     failures: int = 0
     seen: int = 0
     error_rate: float = 0.0
     first_byte_ms: float = 0.0
     answered: float = 0.0
-    torn: bool = False
 
 
 def fallen(pulse: Pulse, failure: str | None, policy: Policy, now: float) -> Illness | None:
@@ -120,14 +116,18 @@ def slowness(first_byte_ms: float, policy: Policy) -> str | None:
 
 
 class Health:
-    """How every target is, by its name UPSTREAM/MODEL: one for a process. `policy` may be replaced at any time."""
+    """How every target is, by its name UPSTREAM/MODEL: one for a process. `policy` may be replaced at any time.
 
-    __slots__ = ("_pulses", "ill", "policy")
+    `torn` are those whose last failure came after an answer had begun.
+    """
+
+    __slots__ = ("_pulses", "ill", "policy", "torn")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         # Swapped whole, so that whoever holds it sees one moment. Empty while all is well.
         self.ill: Mapping[str, Illness] = MappingProxyType({})
+        self.torn: set[str] = set()
         self._pulses: dict[str, Pulse] = {}
 
     def passed(self, name: str, first_byte_ms: float, now: float) -> None:
@@ -148,8 +148,7 @@ class Health:
 
     def doubts(self, name: str) -> bool:
         """Whether an answer that has only begun says nothing yet: those that failed lately had begun as well."""
-        pulse = self._pulses.get(name)
-        return pulse is not None and pulse.torn and (pulse.failures > 0 or name in self.ill)
+        return name in self.torn and (self._pulses[name].failures > 0 or name in self.ill)
 
     def failed(self, name: str, reason: str, now: float, *, torn: bool = False) -> None:
         """It failed, in a way that another target might not have; `reason` is for people.
@@ -157,7 +156,7 @@ class Health:
         `torn`: after its answer had begun.
         """
         pulse = self._pulses.get(name) or self._begin(name)
-        pulse.torn = torn
+        (self.torn.add if torn else self.torn.discard)(name)
         pulse.failures += 1
         pulse.seen += 1
         pulse.error_rate += (1.0 - pulse.error_rate) * STEP
@@ -182,7 +181,7 @@ class Health:
         """The configuration was read: what was known of these upstreams, which are new or gone, holds no more."""
         gone = [name for name in self._pulses if name.partition("/")[0] in upstreams]
         for name in gone:
-            del self._pulses[name]
+            self._forget(name)
         for name in {*gone, *(name for name, illness in self.ill.items() if illness.mends)}:
             self._swap(name, None)
 
@@ -232,16 +231,21 @@ class Health:
         left = after(illness, slowness(first_byte_ms, self.policy), self.policy, now)
         if left is None:
             self._pulses[name] = Pulse(seen=1, first_byte_ms=first_byte_ms, answered=now)
+            self.torn.discard(name)
         self._swap(name, left)
 
     def _begin(self, name: str) -> Pulse:
         """The numbers of a name that is new. Where there are too many, the oldest that is well is forgotten."""
         if len(self._pulses) >= KNOWN:
             oldest = next((known for known in self._pulses if known not in self.ill), next(iter(self._pulses)))
-            del self._pulses[oldest]
+            self._forget(oldest)
             self._swap(oldest, None)
         pulse = self._pulses[name] = Pulse()
         return pulse
+
+    def _forget(self, name: str) -> None:
+        del self._pulses[name]
+        self.torn.discard(name)
 
     def _swap(self, name: str, illness: Illness | None) -> None:
         if illness is self.ill.get(name):

@@ -80,7 +80,7 @@ _inner = msgspec.json.Decoder(_Inner)
 _whole = msgspec.json.Decoder(_Whole)
 _OBJECT_SAID = b"data: {"  # how an event begins that says something, and no comment
 _event = msgspec.json.Decoder(_Event)
-_NO_ERROR = frozenset({b"null", b"{}", b'""', b"false"})  # as some write it beside what they say
+NO_ERROR = frozenset({b"null", b"{}", b'""', b"false"})  # as some write it beside what they say
 _ERRORS = frozenset({"error", "response.failed"})  # types of events that are one
 _LAST_TYPES = re.compile(rb'"(?:response\.(?:completed|failed|incomplete)|image_\w+\.completed|error)"')
 
@@ -175,7 +175,7 @@ class Meter(msgspec.Struct, eq=False):
         return self._take(said, data)
 
     def _take(self, said: _Event, data: bytes) -> bool:
-        if bytes(said.error) not in _NO_ERROR or said.type in _ERRORS:
+        if bytes(said.error) not in NO_ERROR or said.type in _ERRORS:
             self.errored = True
         if said.type and _LAST_TYPES.fullmatch(b'"%s"' % said.type.encode()):
             self.finished = True
@@ -187,7 +187,7 @@ class Meter(msgspec.Struct, eq=False):
         if said.choices != [] or not _given(said.usage):
             return False
         # Azure's first chunk has empty choices too, and content filter results that clients want; as they do an error.
-        return b"prompt_filter_results" not in data and bytes(said.error) in _NO_ERROR
+        return b"prompt_filter_results" not in data and bytes(said.error) in NO_ERROR
 
 
 def _searched(whole: bytes) -> bool:

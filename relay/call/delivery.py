@@ -19,9 +19,9 @@ import msgspec
 from relay import edits, redaction, sse, usage
 from relay.call.account import Account
 from relay.call.refrain import Refrain
-from relay.call.refusal import first_error, may_pass
+from relay.call.refusal import error_alone, first_error, may_pass
 from relay.call.sink import Sink
-from relay.errors import RelayError, UpstreamError, UpstreamTimeout
+from relay.errors import RelayError, UpstreamError, UpstreamFault, UpstreamTimeout
 from relay.exchange import ERROR, Chunk, Header, Lines, Reply, lines
 from relay.record import Outcome
 from relay.upstream.door import Opened
@@ -57,7 +57,10 @@ class Delivery(Protocol):
 
 
 def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
-    """The manner that fits the answer; None once it has gone out as one. Of one that is here as a whole it has all."""
+    """The manner that fits the answer; None once it has gone out as one. Of one that is here as a whole it has all.
+
+    Raises UpstreamFault where the answer is nothing but an error.
+    """
     reply = opened.reply
     found = _passed(reply.status, reply.headers)
     account.content_type = found.content_type
@@ -71,7 +74,7 @@ def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
         told = found.told if reply.status < ERROR else found.told + _advice(account, reply)
         if found.held and whole is not None:  # nearly all that is no stream
             account.last_at = opened.at
-            _answer(account, reply.status, told, sink, whole)
+            _answer(account, reply, told, sink, whole)
             return None
         delivery = Whole(account, reply, told, sink, found.held)
     if whole is not None:
@@ -79,10 +82,14 @@ def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
     return delivery
 
 
-def _answer(account: Account, status: int, told: Lines, sink: Sink, body: bytes) -> None:
-    """Settle, and send a whole answer."""
+def _answer(account: Account, reply: Reply, told: Lines, sink: Sink, body: bytes) -> None:
+    """Settle, and send a whole answer. Raises UpstreamFault where it is nothing but an error."""
+    status = reply.status
     if status < ERROR:
-        account.usage = usage.of_body(body)
+        account.usage = used = usage.of_body(body)
+        fault = None if used is not None else error_alone(body, _upstream(account), wait_of(reply.headers))
+        if fault is not None:
+            raise _scrubbed(fault, account)
         if account.plan.renamed is not None:
             body = edits.renamed(body, account.plan.renamed)
     account.status = status
@@ -145,6 +152,16 @@ def outcome_of(fault: RelayError) -> Outcome:
     return "relay_error" if fault.status == 500 else "refused"  # noqa: PLR2004  # our own crash
 
 
+def _upstream(account: Account) -> str:
+    return account.target.upstream if account.target else ""
+
+
+def _scrubbed(fault: UpstreamFault, account: Account) -> UpstreamFault:
+    """A fault in the upstream's words, without its secrets."""
+    fault.message = redaction.scrub(fault.message, account.secrets)
+    return fault
+
+
 class Whole(msgspec.Struct, eq=False):
     """See the head of this module."""
 
@@ -170,7 +187,10 @@ class Whole(msgspec.Struct, eq=False):
             self.held = False
             return self._pass(b"".join(self.pieces), last)
         if last:
-            _answer(self.account, self.reply.status, self.told, self.sink, b"".join(self.pieces))
+            try:
+                _answer(self.account, self.reply, self.told, self.sink, b"".join(self.pieces))
+            except UpstreamFault as fault:
+                self.fault = fault
         return False
 
     def _pass(self, piece: bytes, last: bool) -> bool:
@@ -297,11 +317,10 @@ class Stream(msgspec.Struct, eq=False):
         return True
 
     def _failed(self, out: bytes) -> bool:
-        """Whether that begins with an error, which is a fault then: in the upstream's words, without its secrets."""
-        fault = first_error(out, self._upstream, wait_of(self.reply.headers))
+        """Whether that begins with an error, which is a fault then."""
+        fault = first_error(out, _upstream(self.account), wait_of(self.reply.headers))
         if fault is not None:
-            fault.message = redaction.scrub(fault.message, self.account.secrets)
-            self.fault = fault
+            self.fault = _scrubbed(fault, self.account)
         return fault is not None
 
     def _once_begun(self) -> None:
@@ -326,11 +345,7 @@ class Stream(msgspec.Struct, eq=False):
         return self.sink.write(out) if out else False
 
     def _too_early(self) -> UpstreamError:
-        return UpstreamError(f"Upstream {self._upstream!r} ended its stream too early.")
-
-    @property
-    def _upstream(self) -> str:
-        return self.account.target.upstream if self.account.target else ""
+        return UpstreamError(f"Upstream {_upstream(self.account)!r} ended its stream too early.")
 
     def _settle(self) -> None:
         if self.meter.errored:

@@ -1,6 +1,6 @@
 """refusal: an upstream's error, as the caller is to understand it. Pure.
 
-Also the error that a stream begins with, behind a status that promised an answer.
+Also the error behind a status that promised an answer: the one that a stream begins with, or all that an answer says.
 """
 
 from http import HTTPStatus
@@ -13,6 +13,9 @@ from relay.exchange import RATE_LIMITED
 from relay.upstream.door import REFUSED_KEY, refused_key
 
 _HTTP_ERRORS = range(400, 600)
+_LONG = 64 << 10  # bytes of an answer that says more than an error
+# What the answers of OpenAI's endpoints have in them, one or the other.
+_ANSWERS = frozenset({"choices", "data", "id", "object", "output", "results", "text"})
 _RETRIED = frozenset({408, 409, 429})  # with every 5xx: what OpenAI's own clients try again
 # What events say instead of a status, as their code or type.
 _NAMED = {
@@ -56,7 +59,23 @@ def first_error(events: bytes, upstream: str, wait: float | None) -> UpstreamFau
     But no words about the relay's own key. `wait` is how many seconds its head asks for. None where the first event is
     no error.
     """
-    data = next(filter(None, map(sse.data, sse.events(events))), b"null")
+    return _error(next(filter(None, map(sse.data, sse.events(events))), b"null"), upstream, wait)
+
+
+def error_alone(body: bytes, upstream: str, wait: float | None) -> UpstreamFault | None:
+    """The same of a JSON answer; None where it says anything else, or nothing that is known for an error."""
+    if len(body) > _LONG or b'"error"' not in body:
+        return None
+    try:
+        said = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if not isinstance(said, dict) or not said.get("error") or said.keys() & _ANSWERS:
+        return None
+    return _error(body, upstream, wait)
+
+
+def _error(data: bytes, upstream: str, wait: float | None) -> UpstreamFault | None:
     try:
         said = msgspec.json.decode(data, type=_ErrorEvent)
     except msgspec.DecodeError:
@@ -68,7 +87,7 @@ def first_error(events: bytes, upstream: str, wait: float | None) -> UpstreamFau
     status = _status(error.code) or _status(error.type)
     if status in REFUSED_KEY:
         return refused_key(upstream)
-    fault = UpstreamRefusal(error.message or said.message or "The upstream's stream began with an error.")
+    fault = UpstreamRefusal(error.message or said.message or "The upstream answered with an error.")
     fault.said, fault.retry_after = data, wait
     if isinstance(error.code, str) and not error.code.isdecimal():
         fault.code = error.code

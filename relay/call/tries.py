@@ -31,7 +31,7 @@ _REFUSED_REST = 60.0  # seconds that a target rests whose key was refused, while
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """What `target` said to a request for which others are asked instead: an answer, or how its stream began."""
+    """What `target` said to a request for which others are asked instead, also behind a status of success."""
 
     target: Target
     edited: Edited
@@ -82,7 +82,7 @@ class Tries(msgspec.Struct, eq=False):
         reply = opened.reply
         self.account.edited = opened.edited
         if reply.status < NO_SUCCESS:
-            if (self.asked.stream or reply.whole is None) and self.health.doubts(self.target.name):
+            if self.health.torn and self.health.doubts(self.target.name):
                 self.doubted = True
             else:
                 self.health.passed(self.target.name, opened.first_byte_ms, opened.at / 1e9)
@@ -162,7 +162,7 @@ class Tries(msgspec.Struct, eq=False):
         return None if wait is None else min(wait, rest)
 
     def _spares(self, fault: RelayError, now: float) -> bool:
-        """Where a stream began with a refusal of the key, do as after such a status. Whether another key is left."""
+        """Where an answer is, or begins with, a refusal of the key, do as after such a status. Whether one is left."""
         tries, model = self.account.tries, self.target.model
         upstream = self.account.setup.upstreams.get(self.target.upstream)
         used = upstream.credentials.named(tries[-1].key) if upstream else None
@@ -234,7 +234,7 @@ async def _said(refused: Refused) -> Opened:
 def _told(fault: RelayError) -> str:
     """What is told of it to anyone who asks how the target is: no address, and nothing in the upstream's own words."""
     if isinstance(fault, UpstreamRefusal):
-        return "its stream began with an error"
+        return "said that it failed, behind a status that promised an answer"
     if not fault.sent:
         return "could not be reached"
     return "timed out" if isinstance(fault, UpstreamTimeout) else "broke off, or made no sense"

@@ -10,13 +10,12 @@ import msgspec
 from msgspec.structs import replace
 
 from relay import ask as asking
-from relay import splice, sse
+from relay import splice, sse, usage
 from relay.call.account import Account
 from relay.call.sink import Sink
 from relay.exchange import ERROR, Header, Lines, headers, lines
 
 _GREETING = b'[{"role":"user","content":"Hello"}]'
-_NO_ERROR = msgspec.Raw(b"null")
 _JSON = (b"content-type", b"application/json")
 _OWN = frozenset({b"content-type", b"accept"})
 _REFUSAL = re.compile(rb"q=0(?:\.0*)?")
@@ -68,7 +67,11 @@ class _Choice(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
-    error: msgspec.Raw = _NO_ERROR
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+    @property
+    def failed(self) -> bool:
+        return bytes(self.error) not in usage.NO_ERROR
 
 
 class TextSink:
@@ -88,7 +91,7 @@ class TextSink:
     def answer(self, status: int, told: Lines, body: bytes) -> None:
         """See Sink. Of a whole chat, from who does not stream, the text goes out as well; anything else as it is."""
         chunk = _read(body) if status < ERROR else None
-        if chunk is None or chunk.choices is None or chunk.error != _NO_ERROR:
+        if chunk is None or chunk.choices is None or chunk.failed:
             self._outward.answer(status, told, body)
         else:
             self._outward.answer(status, self._head(headers(told)), self._written(_text(chunk)))
@@ -142,7 +145,7 @@ class TextSink:
         chunk = None if data is None or data.strip() == sse.DONE else _read(data)
         if chunk is None:
             return b""
-        if chunk.error != _NO_ERROR:
+        if chunk.failed:
             self._broken = True
             return b"event: error\n" + sse.event(b" ".join(bytes(chunk.error).splitlines())) if self._events else b""
         return self._written(_text(chunk))

@@ -253,7 +253,7 @@ FIRST_ERRORS = {
     "no status": (b'{"error":{"message":"no","code":"bad"}}', 502, "no"),
     "a strange status": (b'{"error":{"message":"no","code":200}}', 502, "no"),
     "in words": (b'{"error":"overloaded"}', 502, "overloaded"),
-    "without words": (b'{"error":{"code":529}}', 529, "The upstream's stream began with an error."),
+    "without words": (b'{"error":{"code":529}}', 529, "The upstream answered with an error."),
     "with its secret": (
         b'{"error":"your key up-key-1 is bad, sk-other-1 too"}',
         502,
@@ -282,6 +282,15 @@ def test_an_error_as_the_first_event_is_a_real_error(tmp_path: Path, case: str, 
     assert (status, message) == (fault.value.status, fault.value.message)
     assert not world.delivery.fail(fault.value)
     assert (0, b"", []) == (world.sink.status, world.sink.body, world.records())
+
+
+def test_an_answer_that_is_nothing_but_an_error_is_told_without_secrets(tmp_path: Path) -> None:
+    with pytest.raises(UpstreamRefusal) as fault:
+        World(tmp_path, JSON, whole=b'{"error":{"message":"up-key-1 is over its limit","code":429}}')
+
+    assert 429 == fault.value.status
+    assert "is over its limit" in fault.value.message
+    assert "up-key-1" not in fault.value.message
 
 
 @pytest.mark.parametrize(

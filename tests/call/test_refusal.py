@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.call.refusal import first_error, may_pass
+from relay.call.refusal import error_alone, first_error, may_pass
 from relay.errors import UpstreamAuthFailed, UpstreamRefusal
 
 ERRORS = {
@@ -59,6 +59,56 @@ def test_what_is_said_of_the_relays_own_key_is_told_nobody(code: bytes) -> None:
     assert isinstance(fault, UpstreamAuthFailed)
     assert "'up'" in fault.message
     assert "sk-secret" not in fault.message
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_the_error_that_is_all_an_answer_says(case: str) -> None:
+    data, status, again = ERRORS[case]
+
+    fault = error_alone(data, "up", 2.5)
+
+    if b'"error":' not in data:
+        assert fault is None  # an event may be no more than that, an answer has to say `error`
+        return
+    assert isinstance(fault, UpstreamRefusal)
+    assert ("no", status, again, data, 2.5) == (
+        fault.message,
+        fault.status,
+        fault.should_retry,
+        fault.said,
+        fault.retry_after,
+    )
+
+
+def test_who_else_is_named_beside_an_error_makes_no_answer_of_it() -> None:
+    fault = error_alone(b' {"user_id":"u","error":"no"}\n', "up", None)
+
+    assert isinstance(fault, UpstreamRefusal)
+    assert ("no", 502) == (fault.message, fault.status)
+    assert isinstance(error_alone(b'{"error":{"message":"sk-secret","code":401}}', "up", None), UpstreamAuthFailed)
+
+
+ANSWERS = {
+    "no error": b'{"error":null,"text":"hi"}',
+    "nothing but no error": b'{"error":null}',
+    "an empty one": b'{"error":{}}',
+    "an empty text": b'{"error":""}',
+    "false": b'{"error":false}',
+    "an answer of responses": b'{"id":"r","object":"response","status":"failed","error":{"code":"server_error"}}',
+    "a chat": b'{"choices":[],"error":{"message":"no"}}',
+    "within another field": b'{"choices":[{"error":{"message":"no"}}]}',
+    "within a text": b'{"text":"\\"error\\""}',
+    "a list": b'[{"error":{"message":"no"}}]',
+    "of another kind": b'{"error":[1]}',
+    "no JSON": b'{"error":{"message":"no"}',
+    "too deep": b'{"error":' * 9000,
+    "long": b'{"error":{"message":"%b"}}' % (b"n" * (64 << 10)),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_another_answer_is_no_error(case: str) -> None:
+    assert error_alone(ANSWERS[case], "up", None) is None
 
 
 @pytest.mark.parametrize("data", [b"null", b"[1]", b"no JSON", b'{"choices":[]}', b'{"type":"other","message":"x"}'])

@@ -36,6 +36,7 @@ STOPPED = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\
 DONE = b"data: [DONE]\n\n"
 JSON: Header = (b"content-type", b"application/json")
 CUT = UpstreamError("cut")
+CODED = b'{"error":{"message":"no","code":%b}}'
 
 
 @dataclass
@@ -295,6 +296,41 @@ def test_a_key_whose_stream_begins_with_such_an_error_is_spared_and_another_aske
     assert ["one", "two"][: 1 + (code != b"500")] == [each.key for record in records(running) for each in record.tries]
 
 
+ERROR_ALONE = CODED % b"500"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer([], headers=(JSON,), whole=ERROR_ALONE), Answer([ERROR_ALONE[:9], ERROR_ALONE[9:]], headers=(JSON,))],
+    ids=["at once", "in pieces"],
+)
+def test_a_200_that_is_nothing_but_an_error_is_none(tmp_path: Path, answer: Answer) -> None:
+    alias = Alias("m", ((Target("up", "m"),), (Target("other", "m"),)))
+    fine = Answer([], headers=(JSON,), whole=b"{}")
+    upstreams = {"up": Upstream("up", Player([answer])), "other": Upstream("other", Player([fine]))}
+    running = relay(tmp_path, alias, upstreams)
+
+    served = ask(running, 3)
+
+    assert [(200, b"{}")] * 3 == [(sink.status, sink.body) for sink in served]
+    assert ["up/m"] == [*running.health.ill]
+    assert {("no", 200), (None, 200)} == {(each.error, each.status) for one in records(running) for each in one.tries}
+
+
+def test_where_nobody_else_is_left_it_is_told_as_the_error_that_it_is(tmp_path: Path) -> None:
+    running = alone(tmp_path, Answer([], headers=(JSON,), whole=CODED % b"404"))
+
+    (sink,) = ask(running)
+
+    (record,) = records(running)
+    assert (404, b"false", b"upstream") == (
+        sink.status,
+        sink.header(b"x-should-retry"),
+        sink.header(b"x-relay-error-source"),
+    )
+    assert (404, "upstream_error", 1) == (record.status, record.outcome, len(record.tries))
+
+
 def test_a_target_rests_when_streams_of_all_its_keys_began_with_a_rate_limit(tmp_path: Path) -> None:
     running = relay(tmp_path, Alias("m", ((Target("up", "m"),),)), {"up": pool(first_error(b"429"))})
 
@@ -339,9 +375,6 @@ def test_where_none_that_stands_by_is_switched_on_the_refusal_stands(tmp_path: P
     (sink,) = ask(running)
 
     assert (400, TOO_LONG.pieces[0]) == (sink.status, sink.body)
-
-
-CODED = b'{"error":{"message":"no","code":%b}}'
 
 
 def said(status: int, code: bytes = b"null") -> Answer:

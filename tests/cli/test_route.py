@@ -353,7 +353,9 @@ def test_beside_a_relay_that_runs(tmp_path_factory: pytest.TempPathFactory) -> N
     assert ("ready", ["script/y"]) == (found["relay"], order(found))
     (dropped,) = found["dropped"]
     assert "script/x" == dropped["target"]
-    assert dropped["reason"].endswith("1 failures in a row, the last: its stream began with an error")
+    assert dropped["reason"].endswith(
+        "1 failures in a row, the last: said that it failed, behind a status that promised an answer"
+    )
     assert ["script/x", "script/y"] == why["candidates"]
     assert [("script/x", "words of its own"), ("script/y", None)] == [
         (each["target"], each["error"]) for each in why["tries"]

@@ -164,6 +164,15 @@ def test_an_error_breaks_plain_text_off() -> None:
     assert (b"Hi", False, True) == (outward.body, outward.ended, outward.aborted)
 
 
+@pytest.mark.parametrize("none", [b"null", b"{}", b'""', b"false"])
+def test_words_beside_no_error_are_words(none: bytes) -> None:
+    outward, sink = writing(events=False)
+
+    sink.end(b'data: {"choices":[{"delta":{"content":"Hi"}}],"error":%s}\n\n' % none)
+
+    assert (b"Hi", True) == (outward.body, outward.ended)
+
+
 @pytest.mark.parametrize("error", [FAULT, b'"no"', b"9" * 5000, b'{\ndata: "message":\ndata: "no"}'])
 def test_an_error_is_an_event_among_events(error: bytes) -> None:
     outward, sink = writing(events=True)

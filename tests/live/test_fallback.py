@@ -68,6 +68,7 @@ FAILURES: dict[str, tuple[Step, ...]] = {
     "a redirect": (response(b"", "location: http://elsewhere", status="302 Found"),),
     "our key refused": (failing("401 No"),),
     "an error as the first event": stream(event(ERROR)),
+    "a 200 that is nothing but an error": (response(ERROR),),
     "a stream that ends with nothing": stream(b": hello\n\n"),
 }
 
