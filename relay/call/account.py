@@ -122,8 +122,9 @@ class Account:
 
     def marks(self) -> Lines:
         """The relay's own response headers, as far as they are known by now."""
-        target, tries = self.target, self.tries
-        asked = len(tries) if len(tries) < 2 else attempts(tries)  # noqa: PLR2004  # nearly always one
+        target, asked = self.target, len(self.tries)
+        if asked > 1:
+            asked = attempts(self.tries)
         served = b"\r\n" if target is None else _served(target.upstream, target.model, asked)
         return b"".join((b"x-relay-id: ", self.id.encode(), served))
 

@@ -86,9 +86,8 @@ def _answer(account: Account, reply: Reply, told: Lines, sink: Sink, body: bytes
     """Settle, and send a whole answer. Raises UpstreamFault where it is nothing but an error."""
     status = reply.status
     if status < ERROR:
-        account.usage = used = usage.of_body(body)
-        fault = None if used is not None else error_alone(body, _upstream(account), wait_of(reply.headers))
-        if fault is not None:
+        account.usage = usage.of_body(body)
+        if account.usage is None and (fault := error_alone(body, _upstream(account), wait_of(reply.headers))):
             raise _scrubbed(fault, account)
         if account.plan.renamed is not None:
             body = edits.renamed(body, account.plan.renamed)
