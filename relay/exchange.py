@@ -116,7 +116,7 @@ class Engine(Protocol):
         """
 
     async def close(self) -> None:
-        """Close every connection; requests that still run are cut."""
+        """Close every connection; requests that still run are cut. Nobody may wait for one any more."""
 
 
 def joined(body: Body) -> bytes:

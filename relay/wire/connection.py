@@ -22,6 +22,7 @@ from relay.wire.patience import Deadline, Pace, late
 from relay.wire.reading import Reading
 
 _KEPT_MAX = 256 * 1024  # bytes of body kept before pump is called
+_STALE_MAX = 1.0  # seconds: who closes later than that after he was asked had heard it
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 Released = Callable[["Connection", bool], None]
@@ -238,6 +239,7 @@ class Connection(Reading, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.busy:  # nobody asked: a server that talks first is not trusted with the next request
             self.close()
+            self._released(self, False)
             return
         if self._between:
             size, chunk = len(data), self._chunk
@@ -272,7 +274,7 @@ class Connection(Reading, asyncio.Protocol):
                 self._wake()
         elif self._head:
             self._wake()
-            if sum(map(len, self._body)) > _KEPT_MAX:
+            if not self._ended and sum(map(len, self._body)) > _KEPT_MAX:
                 self._pause()
 
     def _hand_on(self, take: Take) -> None:
@@ -297,7 +299,8 @@ class Connection(Reading, asyncio.Protocol):
         else:
             where = "in the middle of its answer" if self._head else "before it answered"
             fault = UpstreamError(f"Upstream {self._name!r} closed the connection {where}.")
-            fault.stale = self.reused and not self.told
+            asked = monotonic() - self.since if self.since else 0.0  # seconds ago, about
+            fault.stale = self.reused and not self.told and asked < _STALE_MAX
             self._fail(fault)
 
     # --- flow and end

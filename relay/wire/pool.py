@@ -211,6 +211,7 @@ class Wire:
         except OSError as fault:
             raise UpstreamError(f"Upstream {name!r} could not be connected to: {unreached(fault)}.") from fault
         if connection.closed:
+            connection.close()  # TLS may have brought it what it is closed for before it had its transport
             raise UpstreamError(f"Upstream {name!r} closed the connection before it answered.")
 
     def _released(self, connection: Connection, reusable: bool) -> None:
@@ -278,7 +279,9 @@ class Wire:
                 connection.spend()
             if connection.busy:
                 connection.expire(now, self._timeouts)
-            elif (old or now - connection.seen(looked) >= self._keep_alive) and connection in self._idle:
+            elif (
+                old or self._retired or now - connection.seen(looked) >= self._keep_alive
+            ) and connection in self._idle:
                 connection.close()
 
 

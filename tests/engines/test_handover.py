@@ -29,8 +29,10 @@ class Waiting:
 
     asking: asyncio.Task[Answer] | None = None
     is_there = False
+    given_up = False
 
     def released(self, connection: Connection, reusable: bool) -> None:
+        self.given_up = not reusable
         if self.is_there and reusable:
             self.asking = asyncio.create_task(connection.exchange(b"", b""))
 
@@ -45,6 +47,16 @@ async def learnt(line: Line, waiting: Waiting) -> Connection:
     await (await asking).pump(lambda _piece, _last: False, lambda: asyncio.sleep(0))
     waiting.is_there = True
     return connection
+
+
+async def test_one_that_is_told_something_unasked_is_given_up_in_the_same_moment() -> None:
+    """Else it is promised to somebody until its socket is closed, and its place is given away twice."""
+    line, waiting = Line(), Waiting()
+    connection = await learnt(line, waiting)
+
+    connection.data_received(ANSWER)
+
+    assert (True, True) == (line.closed, waiting.given_up)
 
 
 async def test_who_is_cancelled_with_its_answer_leaves_the_connection_to_the_next() -> None:

@@ -268,6 +268,39 @@ async def test_one_that_was_closed_before_it_was_asked_ends_all_that_were_kept_f
 
 
 @pytest.mark.parametrize("kind", ["wire"])
+async def test_who_was_at_work_on_it_for_a_while_had_heard_it(build: Build) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(whole(b"ok"))
+        await talk.request()
+        await asyncio.sleep(1.6)  # a second, and what passes before the first look at the time
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        assert (200, b"ok") == await fetched(engine)
+        with pytest.raises(UpstreamError, match=r"before it answered") as caught:
+            await engine.open(*post())
+        assert not caught.value.stale
+
+
+async def test_one_whose_answer_came_before_anybody_took_it_reads_the_next(build: Build) -> None:
+    body = b"x" * 300_000
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(whole(body))
+        await talk.request()
+        await talk.send(whole(b"ok"))
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        reply = await engine.open(*post())
+        await asyncio.sleep(0.1)
+        assert body == await pumped(reply)
+        assert (200, b"ok") == await fetched(engine)
+
+
+@pytest.mark.parametrize("kind", ["wire"])
 async def test_for_what_is_sent_once_more_there_is_no_connection_too_many(build: Build) -> None:
     """Those who wait in line get the place of the connection that was closed, or who sends once more gets it."""
     here: set[int] = set()
