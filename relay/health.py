@@ -185,23 +185,21 @@ class Health:
         for name in {*gone, *(name for name, illness in self.ill.items() if illness.mends)}:
             self._swap(name, None)
 
-    def probes(self, name: str, now: float) -> bool:
-        """A request is about to ask it. Whether it may: False says that it rests, or that another request probes it.
+    def probes(self, name: str, now: float) -> Illness | None:
+        """A request is about to ask it. Its illness where it was ill and has rested: then the request is its probe.
 
-        Where it was ill, the request is its probe: until the outcome, or for another rest at most, others avoid it.
+        Until that has an outcome, or for another rest at most, others avoid the target.
         """
         illness = self.ill.get(name)
-        if illness is None:
-            return True
-        probing = probed(illness, now)
-        self._swap(name, probing or illness)
-        return probing is not None
+        probing = None if illness is None else probed(illness, now)
+        if probing is not None:
+            self._swap(name, probing)
+        return probing
 
-    def unproven(self, name: str, now: float) -> None:
-        """Its probe was given up before it had an outcome: the next request may probe it."""
-        illness = self.ill.get(name)
-        if illness is not None and illness.probing:
-            self._swap(name, replace(illness, until=now, probing=False))
+    def unproven(self, name: str, probe: Illness, now: float) -> None:
+        """That probe is over. If it had no outcome, the next request may be one."""
+        if self.ill.get(name) is probe:
+            self._swap(name, replace(probe, until=now, probing=False))
 
     def resting(self, now: float) -> dict[str, str]:
         """The targets to avoid now, and why. One whose rest is over is not among them: a request may probe it."""

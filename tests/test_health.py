@@ -144,30 +144,40 @@ def test_an_ill_target_rests_is_probed_once_and_is_well_again() -> None:
     health.passed("a/m", 7.0, 119.5)
     assert ({}, {}) == (dict(health.ill), health.resting(119.5))
     assert {"a/m": Vital("well", 0, 0.0, 7.0)} == health.vitals()
-    assert health.probes("a/m", 119.5)
+    assert health.probes("a/m", 119.5) is None
 
 
 def test_a_probe_whose_outcome_never_comes_makes_room_for_another() -> None:
     health = ill(Health(POLICY))
 
-    assert [True, False, True] == [health.probes("a/m", now) for now in (110.0, 119.9, 120.0)]
+    assert [True, False, True] == [health.probes("a/m", now) is not None for now in (110.0, 119.9, 120.0)]
 
 
 def test_a_probe_that_was_given_up_makes_room_for_the_next_at_once() -> None:
     health = ill(Health(POLICY))
-    assert health.probes("a/m", 110.0)
-    health.unproven("a/m", 111.0)
+    probe = health.probes("a/m", 110.0)
+    assert probe is not None
+    health.unproven("a/m", probe, 111.0)
 
     assert ("resting", {}) == (health.vitals()["a/m"].state, health.resting(111.0))
     assert health.probes("a/m", 111.0)
 
 
-@pytest.mark.parametrize("name", ["a/m", "well/m", "new/m"])
-def test_where_nothing_is_being_probed_there_is_nothing_to_give_up(name: str) -> None:
+@pytest.mark.parametrize("meanwhile", ["passed", "failed", "sent away", "probed by another"])
+def test_a_probe_that_has_its_outcome_or_is_another_ones_is_not_given_up(meanwhile: str) -> None:
     health = ill(Health(POLICY))
-    health.passed("well/m", 5.0, 100.0)
+    probe = health.probes("a/m", 110.0)
+    assert probe is not None
+    if meanwhile == "passed":
+        health.passed("a/m", 5.0, 120.0)
+    elif meanwhile == "failed":
+        health.failed("a/m", "reset", 120.0)
+    elif meanwhile == "sent away":
+        health.rests("a/m", "rate limited", 5.0, 120.0)
+    else:
+        assert health.probes("a/m", 120.0)
     before = health.ill
-    health.unproven(name, 105.0)
+    health.unproven("a/m", probe, 121.0)
 
     assert before is health.ill
 
@@ -322,7 +332,7 @@ class Asked:
 
     name: str
     since: float
-    probe: bool
+    probe: Illness | None
 
 
 @dataclass
@@ -362,9 +372,9 @@ class Traffic(RuleBasedStateMachine):
         found = plan(alias, "x", Circumstances(chance=chance, session=session, ill=resting, first_byte=first_byte))
 
         name = found.targets[0].name
-        was_ill = name in self.health.ill
-        may = self.health.probes(name, self.now)
-        assert may == (name not in resting)
+        was_ill, may = name in self.health.ill, name not in resting
+        probe = self.health.probes(name, self.now)
+        assert (probe is not None) == (was_ill and may)
         assert may or resting.keys() == set(NAMES)
         assert {each.target for each in found.dropped} == (resting.keys() if may else set())
         if was_ill and may:
@@ -372,7 +382,7 @@ class Traffic(RuleBasedStateMachine):
             assert all(self.now >= each.since + POLICY.cooldown for each in probing)
             self.running = [each for each in self.running if each not in probing]  # they are given up
             assert name in self.health.resting(self.now)
-        self.running.append(Asked(name, self.now, was_ill and may))
+        self.running.append(Asked(name, self.now, probe))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), first_byte_ms=st.floats(1.0, 4000.0))
@@ -410,7 +420,8 @@ class Traffic(RuleBasedStateMachine):
         asked = data.draw(st.sampled_from([each for each in self.running if each.probe]))
         self.running.remove(asked)
         was = self.health.ill[asked.name]
-        self.health.unproven(asked.name, self.now)
+        assert was is asked.probe
+        self.health.unproven(asked.name, was, self.now)
 
         assert replace(was, until=self.now, probing=False) == self.health.ill[asked.name]
         assert asked.name not in self.health.resting(self.now)
@@ -462,7 +473,7 @@ class Traffic(RuleBasedStateMachine):
     def outcome(self, name: str) -> None:
         """The probe has its outcome, whichever request it came from: what is on its way probes no more."""
         for each in self.running:
-            each.probe = each.probe and each.name != name
+            each.probe = None if each.name == name else each.probe
 
 
 TestTraffic = Traffic.TestCase

@@ -75,7 +75,7 @@ async def serve(  # noqa: C901, PLR0912  # the whole story, in the order in whic
                         return
                     if delivery is not None and opened.reply.whole is None:
                         await opened.reply.pump(delivery.take, delivery.drained, delivery.chunk)
-                    tries.ended(opened)
+                    tries.ended()
                     if delivery is None or delivery.fault is None:
                         return
                     raise delivery.fault
@@ -90,16 +90,20 @@ async def serve(  # noqa: C901, PLR0912  # the whole story, in the order in whic
         end(account, delivery, fault, sink)
     except asyncio.CancelledError:
         if tries is not None:
-            tries.abandoned()
+            tries.ended()
         leave(account, delivery, sink)
         raise
     except Exception:
         # A fault of ours that nobody foresaw: the client gets a proper error, the face logs the rest.
+        if tries is not None and tries.opened is not None:
+            tries.opened.reply.abort()
         end(account, delivery, InternalError("The relay failed to handle this request; its log has the details."), sink)
         raise
     finally:
         if account.outcome != "ok":
             relay.calls.failed(account)
+            if tries is not None:
+                tries.abandoned()
 
 
 def begin(relay: Relay, account: Account, body: bytes) -> Tries:

@@ -78,7 +78,7 @@ def error_alone(body: bytes, upstream: str, wait: float | None) -> UpstreamFault
 def _error(data: bytes, upstream: str, wait: float | None) -> UpstreamFault | None:
     try:
         said = msgspec.json.decode(data, type=_ErrorEvent)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     stated = said.response.error if said.response and said.type == "response.failed" else said.error
     if stated is None and said.type not in {"error", "response.failed"}:

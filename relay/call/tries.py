@@ -18,7 +18,7 @@ from relay.course import Course, Step
 from relay.edits import Edited
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamOff, UpstreamRefusal, UpstreamTimeout
 from relay.exchange import BAD_REQUEST, NO_SUCCESS, RATE_LIMITED
-from relay.health import Health
+from relay.health import Health, Illness
 from relay.routing import Target, fallback, filled
 from relay.upstream import door
 from relay.upstream.door import Opened
@@ -54,7 +54,8 @@ class Tries(msgspec.Struct, eq=False):
     noted: int = 0  # tries that were noted before this target was asked
     heeded: bool = False  # its answer was an error, whose status has said what comes next
     doubted: bool = False  # the target is well only if its answer comes to its end
-    probes: bool = False  # the target was ill, and may be asked: the others wait for what becomes of it
+    opened: Opened | None = None  # its answer, until it is known how that ended
+    probe: Illness | None = None  # of the target, for which this is the probe: the others wait for what becomes of it
     refused: Refused | None = None  # as the caller gets it if those that stand by have nothing better
     stands: Refused | None = None  # the same, once they have not
 
@@ -70,7 +71,7 @@ class Tries(msgspec.Struct, eq=False):
         if self.stands is not None:
             return _said(self.stands)
         if self.health.ill:
-            self.probes = self.health.probes(target.name, time.perf_counter())
+            self.probe = self.health.probes(target.name, time.perf_counter())
         upstream = account.setup.upstreams.get(target.upstream)
         if upstream is None:
             raise UpstreamOff(f"Upstream {target.upstream!r} is switched off; `relay check` tells why.")
@@ -79,7 +80,7 @@ class Tries(msgspec.Struct, eq=False):
 
     def answered(self, opened: Opened) -> Step | None:
         """What comes next where another may do better than this answer; None for an answer that goes to the caller."""
-        reply = opened.reply
+        self.opened, reply = opened, opened.reply
         self.account.edited = opened.edited
         if reply.status < NO_SUCCESS:
             if self.health.torn and self.health.doubts(self.target.name):
@@ -104,10 +105,13 @@ class Tries(msgspec.Struct, eq=False):
             reply.abort()
         return step
 
-    def ended(self, opened: Opened) -> None:
+    def ended(self) -> None:
         """Tell how an answer ended whose head alone said too little."""
+        opened, self.opened = self.opened, None
         now, outcome = time.perf_counter(), self.account.outcome
-        if opened.reply.status < NO_SUCCESS and outcome in _FAILED:
+        if opened is None or opened.reply.status >= NO_SUCCESS:
+            return
+        if outcome in _FAILED:
             self.health.failed(self.target.name, _FAILED[outcome], now, torn=True)
         elif outcome == "ok" and self.doubted:
             self.health.passed(self.target.name, opened.first_byte_ms, now)
@@ -115,24 +119,27 @@ class Tries(msgspec.Struct, eq=False):
     def failed(self, fault: RelayError, begun: bool) -> Step | None:
         """What comes next after that fault; None where nothing does, as when the answer has `begun` to go out."""
         if self.account.outcome is not None or self.stands is not None:
-            return None  # the answer had said all, and is recorded: how its connection ends is nothing to anyone
+            self.ended()  # the answer had said all, and is recorded: how its connection ends is nothing to anyone
+            return None
         step = self._heed(fault, begun)
         return None if begun else step or self._back()
 
     def abandoned(self) -> None:
-        """Nobody waits for an answer any more."""
-        if self.probes:
-            self.health.unproven(self.target.name, time.perf_counter())
+        """The try is over, whatever became of it."""
+        if self.probe is not None:
+            self.health.unproven(self.target.name, self.probe, time.perf_counter())
 
     async def turn_to(self, step: Step) -> None:
         """Make it the target, when its time has come."""
+        self.abandoned()
         self.account.starts_over()
         self.account.repeated |= step.again
         if step.wait:
             await asyncio.sleep(step.wait + _EARLY)
         self.target, self.begun = step.target, time.perf_counter_ns()
         self.noted = len(self.account.tries)
-        self.doubted = self.heeded = self.probes = False
+        self.doubted = self.heeded = False
+        self.probe = self.opened = None
 
     def _heed(self, fault: RelayError, begun: bool) -> Step | None:
         """What comes next by that fault alone."""
@@ -150,7 +157,6 @@ class Tries(msgspec.Struct, eq=False):
         verdict = of_fault(fault)
         if torn and now >= self.until:  # it was answering: that the caller waits no longer says nothing of it
             verdict = verdict._replace(blames=False)
-            self.abandoned()
         return self._after(verdict, _told(fault), now, torn)
 
     def _limited(self, wait: float | None, now: float) -> float | None:

@@ -18,7 +18,7 @@ from relay.call.setup import Setup
 from relay.call.tries import Tries
 from relay.counters import MemoryCounters
 from relay.course import Step
-from relay.errors import RelayError, UpstreamError
+from relay.errors import Overloaded, RelayError, UpstreamError
 from relay.exchange import Chunk, Drained, Header, Request, Take, Upload
 from relay.health import Health, Policy
 from relay.journal import Journal, frames
@@ -475,6 +475,45 @@ async def test_a_probe_whose_client_leaves_is_the_next_ones(tmp_path: Path, said
 
     assert "resting" == running.health.vitals()["up/m"].state
     assert running.health.probes("up/m", time.perf_counter())
+
+
+@pytest.mark.parametrize("nothing", [Overloaded("full"), said(402)], ids=["no connection", "not paid"])
+def test_a_probe_that_tells_nothing_is_the_next_ones(tmp_path: Path, nothing: Answer | RelayError) -> None:
+    running = alone(tmp_path, nothing)
+    for _ in range(3):
+        running.health.failed("up/m", "HTTP 500", time.perf_counter() - 100)
+
+    ask(running)
+
+    assert "resting" == running.health.vitals()["up/m"].state
+    assert {} == running.health.resting(time.perf_counter())
+
+
+@pytest.mark.parametrize("end", [STOPPED + DONE, STOPPED], ids=["done", "stopped"])
+def test_a_doubted_target_is_well_again_however_its_connection_ends(tmp_path: Path, end: bytes) -> None:
+    running = alone(tmp_path, Answer([SAID], CUT), Answer([SAID, end], CUT if DONE in end else None))
+
+    ask(running)
+    assert [1] == [vital.failures for vital in running.health.vitals().values()]
+    ask(running)
+
+    assert [0] == [vital.failures for vital in running.health.vitals().values()]
+
+
+async def test_a_doubted_target_is_well_again_where_the_client_leaves_with_all_it_wanted(tmp_path: Path) -> None:
+    running = alone(tmp_path, Unending([SAID + STOPPED + DONE]))
+    running.health.failed("up/m", "cut", time.perf_counter(), torn=True)
+    sink = KeptSink()
+    serving = asyncio.create_task(serve(running, noted(running), BODY, sink))
+    await asyncio.sleep(0)
+    assert ["ok"] == [record.outcome for record in records(running)]
+
+    sink.gone = True
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+    assert [0] == [vital.failures for vital in running.health.vitals().values()]
 
 
 def test_an_illness_is_nothing_to_who_does_not_ask_there(tmp_path: Path) -> None:
