@@ -13,6 +13,7 @@ from relay.routing import Plan, Target
 from relay.verdict import Verdict
 
 PAUSE = 0.25  # seconds before the same target is asked once more, doubled each time
+LEAST = 0.01  # seconds that have to be left for a try: less is for nothing
 WAIT_MAX = 2.0  # seconds that the relay waits by itself; a longer wait is told the caller, who may have better to do
 
 
@@ -40,7 +41,7 @@ class Course(msgspec.Struct, eq=False):
             return None
         if verdict.again:
             self._note(target, verdict.wait, now)
-        if now >= self.until:
+        if self._is_over(now):
             return None
         if self.ahead < len(self.plan.targets):
             self.ahead += 1
@@ -49,17 +50,21 @@ class Course(msgspec.Struct, eq=False):
 
     def instead(self, targets: tuple[Target, ...], now: float) -> Step | None:
         """The first of other targets, for a request that the plan's refuse as it is."""
-        if not targets or now >= self.until:
+        if not targets or self._is_over(now):
             return None
         self.plan = replace(self.plan, targets=targets)
         self.ahead = 1
         self.later = []
         return Step(targets[0])
 
+    def _is_over(self, now: float) -> bool:
+        """Whether nobody would wait for what begins at that moment."""
+        return now > self.until - LEAST
+
     def _note(self, target: Target, wait: float | None, now: float) -> None:
         times = self.repeated.get(target.name, 0)
         pause = PAUSE * 2**times if wait is None else wait
-        if times < self.more and pause <= WAIT_MAX and now + pause < self.until:
+        if times < self.more and pause <= WAIT_MAX and not self._is_over(now + pause):
             self.repeated[target.name] = times + 1
             self.later.append((now + pause, target))
 

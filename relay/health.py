@@ -23,6 +23,7 @@ STEP = 0.1
 SEEN = 10  # outcomes before an error rate means anything
 LONGEST = 8  # times the first rest
 FADES = 10.0  # seconds without an answer after which a first byte counts for half
+SOON = 1.0  # seconds within which nobody's silence says anything of him
 KNOWN = 1000  # names: callers can make up any number of them where a pattern leads to a model of the asked name
 
 
@@ -176,6 +177,12 @@ class Health:
             self._swap(name, Illness(reason, until, False, self.policy.cooldown, mends))
         elif illness.probing or illness.until < until:
             self._swap(name, Illness(reason, until, False, illness.rest, mends))
+
+    def is_soon(self, name: str, seconds: float) -> bool:
+        """Whether to wait that long for its first byte says nothing of it: it takes half as long as a rule, or more."""
+        pulse = self._pulses.get(name)
+        usual = pulse.first_byte_ms / 1000 if pulse else 0.0
+        return seconds < max(SOON, 2 * usual)
 
     def mend(self, upstreams: Collection[str]) -> None:
         """The configuration was read: what was known of these upstreams, which are new or gone, holds no more."""

@@ -36,14 +36,15 @@ class Line:
         return len(self._called)
 
     async def wait(self, within: float | None = None) -> None:
-        """Wait for one's turn, at most min(patience, within) seconds. Raises NoTurn: at once when the line is full.
+        """Wait for one's turn, as long as the line's patience. Raises NoTurn: at once when the line is full.
 
+        `within` is how many seconds there are for everything: half of them are left for what comes after the wait.
         Who is cancelled when his turn had just come passes it on.
         """
         if self.is_full:
             raise NoTurn(f"{self._size} wait already")
         loop = asyncio.get_running_loop()
-        seconds = self._patience if within is None else min(self._patience, within)
+        seconds = self._patience if within is None else min(self._patience, within / 2)
         turn = loop.create_future()
         self.waiting.append(turn)
         late = loop.call_later(seconds, self._give_up, turn)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.course import PAUSE, WAIT_MAX, Course, Step
+from relay.course import LEAST, PAUSE, WAIT_MAX, Course, Step
 from relay.routing import Alias, Plan, Target
 from relay.verdict import Verdict
 
@@ -83,6 +83,11 @@ def test_other_targets_for_what_these_refuse() -> None:
     assert Step(A) == way.instead((A,), NOW)
     assert course(A).instead((), NOW) is None
     assert course(A, seconds=0).instead((B,), NOW) is None
+
+
+def test_nothing_is_begun_in_the_last_moment() -> None:
+    assert course(A, B, seconds=LEAST / 2).after(A, ONWARD, NOW) is None
+    assert Step(B) == course(A, B, seconds=2 * LEAST).after(A, ONWARD, NOW)
 
 
 VERDICTS = st.builds(Verdict, st.booleans(), st.booleans(), st.booleans(), st.none() | st.floats(0, 20))

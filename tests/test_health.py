@@ -244,6 +244,18 @@ def test_what_a_new_configuration_may_have_mended_is_forgotten() -> None:
     assert ["b/m", "c/m", "d/m"] == list(health.vitals())
 
 
+@pytest.mark.parametrize(
+    ("answers", "seconds", "soon"),
+    [([], 0.9, True), ([], 1.0, False), ([20.0], 0.9, True), ([800.0], 1.5, True), ([800.0], 1.6, False)],
+)
+def test_how_long_a_silence_says_nothing(answers: list[float], seconds: float, soon: bool) -> None:
+    health = Health(Policy())
+    for answer in answers:
+        health.passed("a/m", answer, 100.0)
+
+    assert soon == health.is_soon("a/m", seconds)
+
+
 def test_the_ill_are_told_apart() -> None:
     health = ill(ill(Health(POLICY), "b/m", 95.0))
     health.passed("c/m", 5.0, 100.0)

@@ -155,8 +155,8 @@ class Tries(msgspec.Struct, eq=False):
         if isinstance(fault, UpstreamRefusal) and (step := self._instead(fault.said, fault, now)) is not None:
             return step
         verdict = of_fault(fault)
-        if torn and now >= self.until:  # it was answering: that the caller waits no longer says nothing of it
-            verdict = verdict._replace(blames=False)
+        if now >= self.until - _EARLY and (torn or self.health.is_soon(self.target.name, now - self.begun / 1e9)):
+            verdict = verdict._replace(blames=False)  # that its caller waits no longer says nothing of the target
         return self._after(verdict, _told(fault), now, torn)
 
     def _limited(self, wait: float | None, now: float) -> float | None:

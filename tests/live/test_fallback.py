@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.client import chat
-from tests.process import RelayProcess, Start, free_port
+from tests.client import chat, request
+from tests.process import KEY, RelayProcess, Start, free_port
 from tests.upstream import END, Close, Never, Pause, Reset, Step, Upstream, event, opening, piece, response, stream
+from tests.waiting import until
 
 FINE = response({"choices": [{"message": {"content": "fine"}}]})
 SAID = event({"choices": [{"index": 0, "delta": {"content": "fine"}}]})
@@ -271,6 +272,36 @@ def test_no_try_lasts_longer_than_the_caller_waits(
         answer.error["code"],
         answer.header("x-relay-attempts"),
     )
+
+
+def test_who_hardly_waits_makes_nobody_ill(relay: RelayProcess, upstream: Upstream) -> None:
+    upstream.play("first", Pause(0.3), FINE)
+
+    hurried = [relay.ask(chat("alone"), "x-stainless-read-timeout: 0.2").status for _ in range(6)]
+
+    assert ([504] * 6, 200) == (hurried, relay.ask(chat("alone")).status)
+    told = relay.ask(method="GET", path="/readyz").json()["targets"]["script/first"]
+    assert ("well", 0) == (told["state"], told["failures"])
+
+
+def test_half_of_the_callers_patience_is_left_for_who_is_free(
+    start: Start, upstream: Upstream, other: Upstream, model: str
+) -> None:
+    first, second = (f"http://127.0.0.1:{each.port}/v1" for each in (upstream, other))
+    running = start(
+        upstreams={"full": {"base_url": first, "max_connections": 1}, "free": {"base_url": second}},
+        models={"both": [f"full/{model}", f"free/{model}"]},
+        queue={"wait": "5s"},
+    )
+    upstream.play(model, opening(), Never())
+    other.play(model, FINE)
+    with running.connect() as holding:
+        holding.send(request(chat("both", stream=True), key=KEY))
+        assert until(lambda: upstream.requests(model))
+
+        answer = running.ask(chat("both"), "x-stainless-read-timeout: 1")
+
+    assert (200, "free") == (answer.status, answer.header("x-relay-upstream"))
 
 
 def test_who_waits_no_longer_for_a_body_makes_nobody_ill(relay: RelayProcess, upstream: Upstream) -> None:
