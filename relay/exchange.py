@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-# Statuses by which the relay decides: the first that is no success, the first of an error, and two of these.
+# Statuses by which the relay decides: the first that is no success, the first of an error, and one of these.
 FINAL = range(200, 600)  # what the head of an answer can say: below are those that only announce it
 NO_SUCCESS, ERROR = 300, 400
-BAD_REQUEST, RATE_LIMITED = 400, 429
+RATE_LIMITED = 429
 BODILESS = frozenset({204, 304})  # answers that end with their heads, whatever these say of a length (RFC 9112, 6.3)
 
 JOINED_MAX = 16 << 10  # bytes of a request's body that are cheaper copied than sent in pieces, or beside its head

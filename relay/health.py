@@ -21,6 +21,7 @@ from typing import Literal
 # How far one outcome moves an average: a tenth of the way, which remembers about the last twenty.
 STEP = 0.1
 SEEN = 10  # outcomes before an error rate means anything
+TIMED = 5  # answers before the average of their first bytes does
 LONGEST = 8  # times the first rest
 FADES = 10.0  # seconds without an answer after which a first byte counts for half
 SOON = 1.0  # seconds within which nobody's silence says anything of him
@@ -29,7 +30,7 @@ KNOWN = 1000  # names: callers can make up any number of them where a pattern le
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When a target falls ill: `failures` in a row, or a greater share of failures, or a later first byte than these.
+    """When a target falls ill: `failures` in a row, a greater share of failures, or later first bytes on average.
 
     `cooldown` and `first_byte` are in seconds; a `first_byte` of None is no bound.
     """
@@ -68,19 +69,29 @@ class Vital:
 
 @dataclass(slots=True)
 class Pulse:
-    """A target's running numbers. `first_byte_ms` follows a slower answer at once, and faster ones step by step."""
+    """A target's running numbers. `first_byte_ms` follows a slower answer at once, and faster ones step by step.
+
+    `mean_ms` is the average of the first bytes of `timed` answers: of all of them, and later of the last ones.
+    """
 
     failures: int = 0
     seen: int = 0
     error_rate: float = 0.0
     first_byte_ms: float = 0.0
     answered: float = 0.0
+    mean_ms: float = 0.0
+    timed: int = 0
+
+    def time(self, first_byte_ms: float) -> None:
+        """One more answer, whose first byte took so long."""
+        self.timed += 1
+        self.mean_ms += (first_byte_ms - self.mean_ms) * max(STEP, 1 / self.timed)
 
 
 def fallen(pulse: Pulse, failure: str | None, policy: Policy, now: float) -> Illness | None:
     """The illness of a target that was well until this outcome, None where it still is."""
     if failure is None:
-        reason = slowness(pulse.first_byte_ms, policy)
+        reason = slowness(pulse.mean_ms, policy, "first bytes take") if pulse.timed >= TIMED else None
     elif pulse.failures >= policy.failures:
         reason = f"{pulse.failures} failures in a row, the last: {failure}"
     elif pulse.error_rate > policy.error_rate and pulse.seen >= SEEN:
@@ -109,11 +120,11 @@ def after(illness: Illness, failure: str | None, policy: Policy, now: float) -> 
     return illness if failure is not None or illness.until <= now else replace(illness, until=now)
 
 
-def slowness(first_byte_ms: float, policy: Policy) -> str | None:
+def slowness(first_byte_ms: float, policy: Policy, what: str = "first byte took") -> str | None:
     """What is wrong with this time to the first byte; None where it will do."""
     if policy.first_byte is None or first_byte_ms <= policy.first_byte * 1000:
         return None
-    return f"its first byte took {first_byte_ms / 1000:.1f} s"
+    return f"its {what} {first_byte_ms / 1000:.1f} s"
 
 
 class Health:
@@ -228,14 +239,17 @@ class Health:
         return {name: _vital(pulse, self.ill.get(name)) for name, pulse in self._pulses.items()}
 
     def _consider(self, name: str, first_byte_ms: float, now: float) -> None:
-        """Whether an answer makes it well, or was too slow."""
+        """Whether an answer makes it well, or was one too slow."""
+        self._pulses[name].time(first_byte_ms)
         illness = self.ill.get(name)
         if illness is None:
             self._swap(name, fallen(self._pulses[name], None, self.policy, now))
             return
         left = after(illness, slowness(first_byte_ms, self.policy), self.policy, now)
         if left is None:
-            self._pulses[name] = Pulse(seen=1, first_byte_ms=first_byte_ms, answered=now)
+            self._pulses[name] = Pulse(
+                seen=1, first_byte_ms=first_byte_ms, answered=now, mean_ms=first_byte_ms, timed=1
+            )
             self.torn.discard(name)
         self._swap(name, left)
 

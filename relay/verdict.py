@@ -27,13 +27,18 @@ Objection = Literal["context_window", "content_policy"]
 
 _AGAIN = frozenset({502, 503, 529})
 _NOT_PAID, _REQUEST_TIMEOUT, _SERVER_ERROR = 402, 408, 500
-_WAIT_MAX = 3600.0  # seconds; what asks for more has something else in mind
-# As upstreams call it: OpenAI's and Azure's codes, and the words of vLLM, OpenRouter and others that have no code.
+_WAIT_MAX = 86_400.0  # seconds; what asks for more has something else in mind
+OBJECTS = frozenset({400, 413, 422})  # with what an upstream says so
+# As upstreams call it: the codes of OpenAI, Azure and llama.cpp, and the words of vLLM, OpenRouter, Anthropic, Gemini
+# and others that have no code.
 _OBJECTIONS: dict[Objection, tuple[str, ...]] = {
-    "context_window": ("context_length_exceeded", "context length", "context window", "too many tokens"),
+    "context_window": (
+        "context_length_exceeded", "context length", "context window", "too many tokens", "exceed_context_size",
+        "context size", "prompt is too long", "input token count",
+    ),
     "content_policy": (
         "content_policy_violation", "content_filter", "moderation_blocked", "responsibleaipolicyviolation",
-        "content policy", "content management policy",
+        "content policy", "content management policy", "invalid_prompt", "usage policy", "usage policies",
     ),
 }  # fmt: skip
 
@@ -103,7 +108,7 @@ def _moment(date: bytes) -> datetime:
 
 
 def objection(body: bytes) -> Objection | None:
-    """Why a 400 was given, where another model may well accept what this one refuses."""
+    """Why a request was refused as it is, where another model may well accept what this one refuses."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
@@ -114,8 +119,8 @@ def objection(body: bytes) -> Objection | None:
 
 
 def _error(said: dict[str, object]) -> object:
-    """The error in an answer, or in an event: of the responses API it is the event itself, or stands in its answer."""
-    if said.get("type") == "error" and "error" not in said:
+    """The error in an answer, or in an event. Some are it themselves; of the responses API it may be in the answer."""
+    if "error" in {said.get("type"), said.get("object")} and "error" not in said:
         return said
     inner = said.get("response")
     return said.get("error") or (inner.get("error") if isinstance(inner, dict) else None)

@@ -24,8 +24,9 @@ PROBING = Illness("broken", 120.0, True, 10.0)
         (Pulse(failures=3, seen=3), "reset", "3 failures in a row, the last: reset"),
         (Pulse(failures=1, seen=10, error_rate=0.5), "reset", None),
         (Pulse(failures=1, seen=10, error_rate=0.51), "reset", "51% of its last requests failed, the last: reset"),
-        (Pulse(seen=10, error_rate=0.9, first_byte_ms=2000.0), None, None),
-        (Pulse(seen=1, first_byte_ms=2100.0), None, "its first byte took 2.1 s"),
+        (Pulse(seen=10, error_rate=0.9, mean_ms=2000.0, timed=10), None, None),
+        (Pulse(seen=4, mean_ms=2100.0, timed=4), None, None),
+        (Pulse(seen=5, mean_ms=2100.0, timed=5), None, "its first bytes take 2.1 s"),
     ],
 )
 def test_a_target_falls_ill(pulse: Pulse, failure: str | None, reason: str | None) -> None:
@@ -35,7 +36,7 @@ def test_a_target_falls_ill(pulse: Pulse, failure: str | None, reason: str | Non
 
 
 def test_without_a_bound_no_first_byte_is_too_late() -> None:
-    assert fallen(Pulse(first_byte_ms=1e9), None, Policy(), 0.0) is None
+    assert fallen(Pulse(mean_ms=1e9, timed=50), None, Policy(), 0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -117,8 +118,10 @@ def test_one_failure_of_three_is_not() -> None:
 
 def test_a_target_that_begins_too_late_rests_and_a_late_probe_does_not_mend_it() -> None:
     health = Health(POLICY)
-    health.passed("a/m", 2001.0, 100.0)
-    assert {"a/m": "rests for 10 s more: its first byte took 2.0 s"} == health.resting(100.0)
+    for _ in range(5):
+        assert {} == health.resting(100.0)
+        health.passed("a/m", 2001.0, 100.0)
+    assert {"a/m": "rests for 10 s more: its first bytes take 2.0 s"} == health.resting(100.0)
 
     assert health.probes("a/m", 110.0)
     health.passed("a/m", 3000.0, 113.0)
@@ -127,6 +130,18 @@ def test_a_target_that_begins_too_late_rests_and_a_late_probe_does_not_mend_it()
     assert health.probes("a/m", 133.0)
     health.passed("a/m", 1000.0, 134.0)
     assert {"a/m": Vital("well", 0, 0.0, 1000.0)} == health.vitals()
+
+
+def test_one_late_answer_of_many_makes_nobody_ill_and_a_row_of_them_does() -> None:
+    health = Health(POLICY)
+    for _ in range(40):
+        health.passed("a/m", 5.0, 100.0)
+    health.passed("a/m", 15_000.0, 100.0)
+    assert {} == dict(health.ill)
+
+    for _ in range(4):
+        health.passed("a/m", 5000.0, 100.0)
+    assert ["a/m"] == list(health.ill)
 
 
 def test_an_ill_target_rests_is_probed_once_and_is_well_again() -> None:

@@ -88,7 +88,7 @@ NOON, LATER = b"Sun, 22 Nov 2026 12:00:00 GMT", b"Sun, 22 Nov 2026 12:00:20 GMT"
         (((b"retry-after", b" 1.5 "),), 1.5),
         (((b"retry-after", b"20"), (b"retry-after-ms", b"250")), 0.25),
         (((b"retry-after", b"0"),), 0.0),
-        (((b"retry-after", b"999999999"),), 3600.0),
+        (((b"retry-after", b"999999999"),), 86_400.0),
         (((b"retry-after", b"-1"),), None),
         (((b"retry-after", b"soon"),), None),
         (((b"retry-after", LATER), (b"date", NOON)), 20.0),
@@ -107,7 +107,7 @@ def test_the_wait_that_headers_state(headers: tuple[Header, ...], expected: floa
 def test_no_header_is_too_odd(headers: list[Header]) -> None:
     found = wait_of(headers)
 
-    assert found is None or 0 <= found <= 3600
+    assert found is None or 0 <= found <= 86_400
 
 
 LONG = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."
@@ -122,6 +122,15 @@ AZURE = {"code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyVi
         ({"code": "content_policy_violation"}, "content_policy"),
         (AZURE, "content_policy"),
         (LONG, "context_window"),
+        ({"code": 400, "type": "exceed_context_size_error", "n_ctx": 4096}, "context_window"),
+        (
+            {"code": 400, "message": "the request exceeds the available context size, try increasing it"},
+            "context_window",
+        ),
+        ({"type": "invalid_request_error", "message": "prompt is too long: 9 tokens > 8 maximum"}, "context_window"),
+        ({"code": 400, "message": "The input token count (9) exceeds the maximum of (8)."}, "context_window"),
+        ({"code": "invalid_prompt", "message": "Invalid prompt: it was flagged"}, "content_policy"),
+        ({"message": "Your prompt was flagged as potentially violating our usage policy."}, "content_policy"),
         ({"code": "invalid_value", "message": "temperature"}, None),
         (None, None),
     ],
@@ -130,6 +139,10 @@ def test_why_a_400_was_given(error: object, expected: str | None) -> None:
     assert expected == objection(json.dumps({"error": error}).encode())
     assert expected == objection(json.dumps({"type": "response.failed", "response": {"error": error}}).encode())
     assert expected == objection(json.dumps({"type": "error", "message": error}).encode())
+
+
+def test_an_error_without_a_field_of_its_own() -> None:
+    assert "context_window" == objection(json.dumps({"object": "error", "message": LONG, "code": 400}).encode())
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>context length</html>", b"[1]", b'"context window"', b"[" * 100_000])

@@ -23,6 +23,7 @@ _NAMED = {
     "context_length_exceeded": HTTPStatus.BAD_REQUEST,
     "content_policy_violation": HTTPStatus.BAD_REQUEST,
     "content_filter": HTTPStatus.BAD_REQUEST,
+    "invalid_prompt": HTTPStatus.BAD_REQUEST,
     "invalid_api_key": HTTPStatus.UNAUTHORIZED,
     "authentication_error": HTTPStatus.UNAUTHORIZED,
     "rate_limit_exceeded": RATE_LIMITED,

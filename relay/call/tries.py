@@ -17,12 +17,12 @@ from relay.call.choice import circumstances
 from relay.course import Course, Step
 from relay.edits import Edited
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamOff, UpstreamRefusal, UpstreamTimeout
-from relay.exchange import BAD_REQUEST, NO_SUCCESS, RATE_LIMITED
+from relay.exchange import NO_SUCCESS, RATE_LIMITED
 from relay.health import Health, Illness
 from relay.routing import Target, fallback, filled
 from relay.upstream import door
 from relay.upstream.door import Opened
-from relay.verdict import Verdict, objection, of_fault, of_status, wait_of
+from relay.verdict import OBJECTS, Verdict, objection, of_fault, of_status, wait_of
 
 _REST = 1.0  # seconds that a target rests after a 429 that does not say how long
 _FAILED = {"incomplete": "ended its stream too early", "upstream_error": "ended its stream with an error"}
@@ -98,7 +98,7 @@ class Tries(msgspec.Struct, eq=False):
         if not verdict.onward:  # it is well: the fault is the caller's
             self.health.passed(self.target.name, opened.first_byte_ms, now)
         step = self._after(verdict, f"HTTP {reply.status}", now)
-        if reply.status == BAD_REQUEST and reply.whole is not None:
+        if reply.status in OBJECTS and reply.whole is not None:
             step = self._instead(reply.whole, opened, now) or step
         step = step or self._back()
         if step is not None:
@@ -145,7 +145,7 @@ class Tries(msgspec.Struct, eq=False):
         """What comes next by that fault alone."""
         now = time.perf_counter()
         status = self._given_up(fault.message, now)
-        if self.heeded or status == BAD_REQUEST:
+        if self.heeded or status in OBJECTS:
             return None  # an error was cut, and its status has said what comes next
         torn = 0 < status < NO_SUCCESS
         if torn and self._spares(fault, now):

@@ -15,11 +15,11 @@ import msgspec
 from relay.ask import Ask, Head
 from relay.edits import Edited, edit
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamFault
-from relay.exchange import BAD_REQUEST, NO_SUCCESS, RATE_LIMITED, Chunk, Drained, Engine, Reply, Request, Take
+from relay.exchange import NO_SUCCESS, RATE_LIMITED, Chunk, Drained, Engine, Reply, Request, Take
 from relay.record import Try
 from relay.routing import Alias, Target
 from relay.upstream.credentials import Credential, Credentials
-from relay.verdict import wait_of
+from relay.verdict import OBJECTS, wait_of
 
 REFUSED_KEY = frozenset({401, 403})
 _OF_KEY = REFUSED_KEY.union({402, RATE_LIMITED})  # what another key may do better
@@ -99,7 +99,7 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
         if status in _NOT_PASSED:
             reply.abort()
             raise _not_passed(upstream.name, status)
-        if status != BAD_REQUEST or not (edited.asks_usage or alias.stands_by) or _is_long(reply):
+        if status not in OBJECTS or not (edited.asks_usage or alias.stands_by) or _is_long(reply):
             return Opened(reply, edited, spent, now)
         answer = await gather(reply)
         if not (edited.asks_usage and any(word in answer for word in _USAGE_OPTION)):

@@ -418,6 +418,17 @@ def test_a_refusal_stands_where_those_that_stand_by_have_nothing_better(
     assert 1 >= running.health.vitals()["big/m"].failures
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_with_whatever_status_it_is_refused(tmp_path: Path, status: int) -> None:
+    big = Upstream("big", Player([Answer([SAID, STOPPED])]))
+    up = Upstream("up", Player([said(status, b'"context_length_exceeded"')]))
+    running = relay(tmp_path, long_alias("big"), {"up": up, "big": big})
+
+    (sink,) = ask(running)
+
+    assert (200, b"big") == (sink.status, sink.header(b"x-relay-upstream"))
+
+
 def test_what_stands_by_for_another_reason_is_asked_in_its_turn(tmp_path: Path) -> None:
     alias = replace(
         long_alias("big"), fallback={"context_window": (Target("big", "m"),), "content_policy": (Target("mild", "m"),)}

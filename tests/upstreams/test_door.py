@@ -175,13 +175,14 @@ async def test_a_fault_is_written_down_and_raised() -> None:
     assert [(None, "All are busy.")] == [(one.status, one.error) for one in tries]
 
 
-async def test_a_model_that_refuses_the_usage_option_is_asked_without_it_and_remembered() -> None:
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_model_that_refuses_the_usage_option_is_asked_without_it_and_remembered(status: int) -> None:
     tries = list[Try]()
-    player = Player([Played(400, NO_OPTION), Played(200, b"data"), Played(200)])
+    player = Player([Played(status, NO_OPTION), Played(200, b"data"), Played(200)])
     upstream = Upstream("up", player)
     result = await opened(player, upstream=upstream, tries=tries, stream=True)
     assert (200, b"data", False) == (result.reply.status, await gather(result.reply), result.edited.asks_usage)
-    assert [400, 200] == [one.status for one in tries]
+    assert [status, 200] == [one.status for one in tries]
     await opened(player, upstream=upstream, stream=True)
     assert [True, False, False] == ["stream_options" in body for body in player.bodies]
 
