@@ -47,18 +47,25 @@ def version(config: Config, before: Version | None = None) -> Version:
 
 
 def _kept(before: Version, config: Config) -> dict[str, Upstream]:
-    """The upstreams that need not be built anew. One with a CA file is: another certificate may stand in it now."""
-    if before.config.queue != config.queue:
-        return {}
+    """The upstreams that need not be built anew."""
     old = before.config.upstreams
-    same = [name for name, spec in config.upstreams.items() if spec.ca is None and old.get(name) == spec]
-    return {name: before.setup.upstreams[name] for name in same}
+    return {name: before.setup.upstreams[name] for name, spec in config.upstreams.items() if old.get(name) == spec}
 
 
 def retired(before: Version, after: Version) -> list[Upstream]:
     """The upstreams of `before` that `after` has no use for."""
     going_on = set(after.setup.upstreams.values())
     return [upstream for upstream in before.setup.upstreams.values() if upstream not in going_on]
+
+
+def _go_on(before: Version, after: Version) -> None:
+    """Have each upstream of `after` begin with what is known from `before`, and holds still."""
+    queue, places = after.config.queue, before.config.upstreams
+    for name, upstream in after.setup.upstreams.items():
+        upstream.line.change(queue.size, queue.wait)
+        if name in places and places[name].base_url == after.config.upstreams[name].base_url:
+            upstream.credentials.follow(before.setup.upstreams[name].credentials)
+        upstream.credentials.forgive()  # somebody may have mended a key where it was made
 
 
 def cautions(begun: Config, config: Config) -> tuple[str, ...]:
@@ -167,8 +174,7 @@ class Reload:
             self._take(after)
             for upstream in retired(before, after):
                 upstream.engine.retire()
-        for upstream in after.setup.upstreams.values():
-            upstream.credentials.forgive()  # somebody may have mended a key where it was made
+        _go_on(before, after)
         self._tell(after.config)
 
     def _tell(self, config: Config) -> None:

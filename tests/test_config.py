@@ -8,6 +8,7 @@ from textwrap import dedent
 from typing import Any, cast
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -598,6 +599,15 @@ def test_with_no_file_and_no_key_echo_answers() -> None:
     assert () == config.warnings
 
 
+def test_a_file_without_certificates(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("none")
+
+    (fault,) = printed(tmp_path, f"upstreams: {{a: {{base_url: https://a, ca: {tmp_path}/ca.pem}}}}")
+
+    assert f"config.yaml:1: upstreams.a.ca: {tmp_path}/ca.pem cannot be used as a CA file: " in fault
+    assert fault.endswith("; write the path of a PEM file")
+
+
 def test_with_no_file_a_key_of_openai_serves_every_name() -> None:
     config = load(None, {"OPENAI_API_KEY": "sk-real"})
 
@@ -613,7 +623,7 @@ def test_an_empty_key_of_openai_is_none() -> None:
 
 def test_every_field_finds_its_place(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
-    ca.touch()
+    trustme.CA().cert_pem.write_to_path(str(ca))
     config = read(
         tmp_path,
         f"""\
@@ -667,6 +677,7 @@ def test_every_field_finds_its_place(tmp_path: Path) -> None:
             ca,
             {"x-team": "search", "x-key": "key-1"},
             "httpx",
+            ca.read_bytes(),
         ),
         "echo": Upstream("echo", kind="echo"),
     } == config.upstreams

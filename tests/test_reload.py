@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from relay.app import App
 from relay.config import Config, load
@@ -49,13 +50,45 @@ def test_upstreams_that_stay_as_they_were_live_on(
     assert {*later, "echo"} == set(new)
 
 
-def test_an_upstream_with_a_certificate_of_its_own_is_built_anew(tmp_path: Path) -> None:
-    """Another may stand in the file by now. Over plain http it is not looked into."""
-    (tmp_path / "ca.pem").touch()
-    text = f"upstreams: {{a: {{base_url: 'http://one', ca: '{tmp_path}/ca.pem'}}}}"
+@pytest.mark.parametrize("another", [True, False])
+def test_an_upstream_is_built_anew_for_another_certificate(tmp_path: Path, another: bool) -> None:
+    authority = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(authority))
+    text = f"upstreams: {{a: {{base_url: 'https://one', ca: '{authority}'}}}}"
     before = version(config(tmp_path, text))
+    if another:
+        trustme.CA().cert_pem.write_to_path(str(authority))
 
-    assert ["a"] == [upstream.name for upstream in retired(before, version(config(tmp_path, text), before))]
+    after = version(config(tmp_path, text), before)
+
+    assert ["a"] * another == [upstream.name for upstream in retired(before, after)]
+
+
+async def test_what_is_known_goes_on_where_it_still_holds(tmp_path: Path) -> None:
+    """Another queue is no other upstream; and of one that is built anew the keys rest on, at the same place."""
+    text = (
+        "upstreams: {{a: {{base_url: 'http://one', api_keys: [env:KEY]}},"
+        " b: {{base_url: 'http://one', api_key: env:KEY, max_connections: {}}},"
+        " c: {{base_url: 'http://{}', api_key: env:KEY}}}}\nqueue: {{size: {}}}"
+    )
+    reload = Reload(config(tmp_path, text.format(1, "one", 5)), {"KEY": LONG_KEY}, lambda config: config)
+    reload.open()
+    reload.start(lambda _: None)
+    before = reload.version.setup.upstreams
+    for name in "abc":
+        key = before[name].credentials.sole
+        assert key is not None
+        key.rest("m", 100.0, 300.0)
+    config(tmp_path, text.format(2, "two", 0))
+    reload.read()
+    assert reload.reading is not None
+    await asyncio.wait([reload.reading])
+
+    after = reload.version.setup.upstreams
+    assert [True, False, False] == [after[name] is before[name] for name in "abc"]
+    assert [400.0, 400.0, None] == [after[name].credentials.resting("m", 100.0) for name in "abc"]
+    assert [True] * 3 == [after[name].line.is_full for name in "abc"]
+    reload.stop()
 
 
 def test_cautions_name_what_needs_a_restart(tmp_path: Path) -> None:

@@ -89,21 +89,15 @@ async def serve(  # noqa: C901, PLR0912  # the whole story, in the order in whic
     except RelayError as fault:
         end(account, delivery, fault, sink)
     except asyncio.CancelledError:
-        if tries is not None:
-            tries.ended()
-        leave(account, delivery, sink)
+        leave(account, tries, delivery, sink)
         raise
     except Exception:
         # A fault of ours that nobody foresaw: the client gets a proper error, the face logs the rest.
-        if tries is not None and tries.opened is not None:
-            tries.opened.reply.abort()
         end(account, delivery, InternalError("The relay failed to handle this request; its log has the details."), sink)
         raise
     finally:
         if account.outcome != "ok":
-            relay.calls.failed(account)
-            if tries is not None:
-                tries.abandoned()
+            conclude(relay, account, tries)
 
 
 def begin(relay: Relay, account: Account, body: bytes) -> Tries:
@@ -123,8 +117,10 @@ def begin(relay: Relay, account: Account, body: bytes) -> Tries:
     return Tries(account, ask, relay.health, plan.targets[0], now, now / 1e9 + patience)
 
 
-def leave(account: Account, delivery: Delivery | None, sink: Sink) -> None:
+def leave(account: Account, tries: Tries | None, delivery: Delivery | None, sink: Sink) -> None:
     """End a request that was cancelled: its client has left, or the relay shuts down."""
+    if tries is not None:
+        tries.ended()
     if sink.gone:
         account.settle("client_disconnect", "the client left")
     else:
@@ -136,6 +132,13 @@ def end(account: Account, delivery: Delivery | None, fault: RelayError, sink: Si
     _let_go(fault)
     if delivery is None or not delivery.fail(fault):
         refuse(account, fault, sink)
+
+
+def conclude(relay: Relay, account: Account, tries: Tries | None) -> None:
+    """What is to be done after a request that was not answered as it should be."""
+    relay.calls.failed(account)
+    if tries is not None:
+        tries.over()
 
 
 def refuse(account: Account, fault: RelayError, sink: Sink) -> None:

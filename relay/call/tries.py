@@ -124,14 +124,16 @@ class Tries(msgspec.Struct, eq=False):
         step = self._heed(fault, begun)
         return None if begun else step or self._back()
 
-    def abandoned(self) -> None:
-        """The try is over, whatever became of it."""
+    def over(self) -> None:
+        """The try is over, whatever became of it: let go of what it holds."""
+        if self.opened is not None:
+            self.opened.reply.abort()
         if self.probe is not None:
             self.health.unproven(self.target.name, self.probe, time.perf_counter())
 
     async def turn_to(self, step: Step) -> None:
         """Make it the target, when its time has come."""
-        self.abandoned()
+        self.over()
         self.account.starts_over()
         self.account.repeated |= step.again
         if step.wait:

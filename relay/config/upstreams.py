@@ -1,5 +1,6 @@
 """upstreams: the `upstreams:` of the file, secrets looked up. One whose secret is missing is disabled, no fault."""
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,11 +57,22 @@ def _is_sound(reading: Reading, shape: UpstreamShape, place: Place) -> bool:
         reading.fault((*place, "api_keys"), "stands beside api_key; keep one of the two")
     if shape.api_version is not None and shape.kind != "azure":
         reading.fault((*place, "api_version"), "is for upstreams of kind azure; leave it out")
-    if shape.ca is not None and not Path(shape.ca).is_file():
-        reading.fault((*place, "ca"), f"there is no file {shape.ca}; write the path of a PEM file")
+    if shape.ca is not None and (reason := _unfit(shape.ca)) is not None:
+        reading.fault((*place, "ca"), f"{reason}; write the path of a PEM file")
     if shape.proxy is not None and not is_reference(shape.proxy) and not _is_proxy(shape.proxy, shape.engine):
         reading.fault((*place, "proxy"), "is no proxy of this engine; write http://host:port")
     return len(reading.faults) == before
+
+
+def _unfit(ca: str) -> str | None:
+    """Why that file holds no certificates; None where it does."""
+    if not Path(ca).is_file():
+        return f"there is no file {ca}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=ca)
+    except OSError as fault:  # ssl.SSLError is one too
+        return f"{ca} cannot be used as a CA file: {fault.strerror or fault}"
+    return None
 
 
 def _is_proxy(url: str, engine: str | None) -> bool:
@@ -96,6 +108,7 @@ def _add(reading: Reading, found: Upstreams, name: str, shape: UpstreamShape) ->
         timeouts=Timeouts(**shape.timeouts.model_dump(exclude_unset=True)) if shape.timeouts else Timeouts(),
         proxy=proxy,
         ca=Path(shape.ca) if shape.ca else None,
+        authority=Path(shape.ca).read_bytes() if shape.ca else b"",
         headers=headers,
         **given,
     )

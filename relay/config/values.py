@@ -61,7 +61,8 @@ class Queue:
 class Upstream:
     """One upstream that can be used. `base_url` has no slash at its end; header names are in lower case.
 
-    `keep_alive` is for how many seconds a connection is kept unused; many servers close theirs after 5.
+    `keep_alive` is for how many seconds a connection is kept unused; many servers close theirs after 5. `authority` is
+    what the file `ca` held when it was read: another certificate makes it another upstream.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Upstream:
     ca: Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold keys
     engine: EngineName = "wire"
+    authority: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

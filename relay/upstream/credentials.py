@@ -72,6 +72,13 @@ class Credentials:
         if self.sole is None:
             credential.refused = f"refused with HTTP {status}"
 
+    def follow(self, before: "Credentials") -> None:
+        """These take the place of `before`: keys that were there already rest on."""
+        for credential in self._all:
+            known = before.named(credential.fingerprint)
+            if known is not None:
+                credential.rests = known.rests
+
     def forgive(self) -> None:
         """Let the keys that were refused be tried again."""
         for credential in self._all:

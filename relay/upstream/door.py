@@ -16,6 +16,7 @@ from relay.ask import Ask, Head
 from relay.edits import Edited, edit
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamFault
 from relay.exchange import NO_SUCCESS, RATE_LIMITED, Chunk, Drained, Engine, Reply, Request, Take
+from relay.line import Line
 from relay.record import Try
 from relay.routing import Alias, Target
 from relay.upstream.credentials import Credential, Credentials
@@ -37,12 +38,14 @@ class Upstream:
     """One configured upstream.
 
     `refuse_usage`: models that turned out not to take `stream_options`; learnt while running, forgotten at the end.
+    `line` is who waits for a connection.
     """
 
     name: str
     engine: Engine = field(repr=False)
     credentials: Credentials = field(default_factory=lambda: Credentials([Credential(())]), repr=False)
     refuse_usage: set[str] = field(default_factory=set, repr=False)
+    line: Line = field(default_factory=lambda: Line(0, 0.0), repr=False)
 
 
 class Opened(msgspec.Struct, frozen=True):

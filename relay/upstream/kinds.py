@@ -21,7 +21,8 @@ def build(spec: config.Upstream, queue: Queue) -> Upstream:
     if spec.kind == "echo":
         return Upstream(spec.name, EchoEngine())
     found = Credentials([_credential(spec, key) for key in spec.api_keys or (None,)])
-    return Upstream(spec.name, _engine(spec, Line(queue.size, queue.wait)), found)
+    line = Line(queue.size, queue.wait)
+    return Upstream(spec.name, _engine(spec, line), found, line=line)
 
 
 def _engine(spec: config.Upstream, line: Line) -> Engine:

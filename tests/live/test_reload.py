@@ -184,7 +184,7 @@ def test_an_upstream_that_cannot_be_built_changes_nothing(fresh: RelayProcess, u
     save(fresh, **sections)
 
     assert until(lambda: alarms(fresh), within=SAVED_WITHIN)
-    assert alarms(fresh)[0].startswith(f"{authority}: cannot be used as a CA file")
+    assert f"upstreams.other.ca: {authority} cannot be used as a CA file" in alarms(fresh)[0]
     assert "v1" == asks(fresh, upstream, model)
 
 
