@@ -42,7 +42,7 @@ def pages(relay: Callable[[], Relay], alarms: Callable[[], list[str]], started: 
     async def model(request: Request, name: str) -> Response:
         caller = _caller(relay(), request)
         found = relay().setup.routes.plan(name, caller.models)
-        routing.plan(found.alias, name, Circumstances(frozenset(caller.tags)))  # refuses whom no target serves
+        routing.served(routing.plan(found.alias, name, Circumstances(frozenset(caller.tags))))
         return JSONResponse(_model(name, started))
 
     app.add_api_route("/healthz", healthz, methods=_READ)

@@ -104,15 +104,15 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "renamed", self.asked if self.alias.response_model == "alias" else None)
-        told = len(self.targets) > 1 or self.dropped or self.fallbacks
-        object.__setattr__(self, "told", _told(self) if told else b"")
+        tells = len(self.targets) > 1 or self.dropped or self.fallbacks
+        object.__setattr__(self, "told", told(self) if tells else b"")
 
     def falling_back(self, why: str, found: "Plan") -> "Plan":
         """It, with whom to ask where its own targets refused the request for that reason."""
         return replace(self, fallbacks={**self.fallbacks, why: found})
 
 
-def _told(plan: Plan) -> bytes:
+def told(plan: Plan) -> bytes:
     """The plan as JSON, for the record."""
     fallback = {why: _asked(found) for why, found in plan.fallbacks.items()}
     return msgspec.json.encode({"strategy": plan.alias.strategy, **_asked(plan), "fallback": fallback})
@@ -225,16 +225,20 @@ def plan(alias: Alias, model: str, circumstances: Circumstances) -> Plan:
     """Whom to ask for the asked name, in which order, and why not the others.
 
     A target that stands there twice is asked once. One whose upstream is unusable, or that is ill, is dropped while
-    another is left: a plan is never empty. Raises ModelNotAllowed where every target asks for a tag the caller lacks.
+    another is left: a plan is only empty where every target asks for a tag that the caller lacks.
     """
-    targets, dropped = _choose(alias.tiers, alias.strategy, model, circumstances)
-    if not targets:
+    return Plan(alias, model, *_choose(alias.tiers, alias.strategy, model, circumstances))
+
+
+def served(plan: Plan) -> Plan:
+    """The plan. Raises ModelNotAllowed where it is empty."""
+    if not plan.targets:
         raise ModelNotAllowed(
-            f"The model {_shown(model)} is not allowed for this key: it is served only to keys with tags that this "
-            "one lacks.",
+            f"The model {_shown(plan.asked)} is not allowed for this key: it is served only to keys with tags that "
+            "this one lacks.",
             param="model",
         )
-    return Plan(alias, model, targets, dropped)
+    return plan
 
 
 def fallback(alias: Alias, why: str, model: str, circumstances: Circumstances) -> Plan:

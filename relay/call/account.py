@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from relay import pricing, redaction
+from relay import pricing, redaction, routing
 from relay.ask import Ask, Head, new_id
 from relay.call.setup import Setup
 from relay.counters import FREE, Lease
@@ -184,7 +184,10 @@ class Account:
     def _why(self) -> Why:
         """What was decided that cannot be told from the rest of the record."""
         again, after = self.hint or (None, None)
-        return Why(_raw(self.plan.told), _raw(self.edited.patch), again, after, self.head.retry, self.call)
+        told = self.plan.told
+        if not self.tries and self.plan.targets:  # nobody was asked: what its tries would tell is told by the plan
+            told = routing.told(self.plan)
+        return Why(_raw(told), _raw(self.edited.patch), again, after, self.head.retry, self.call)
 
     def _bodies(self) -> Sequence[bytes | None]:
         if self.ask is None:

@@ -26,7 +26,8 @@ def choose(account: Account, ask: Ask, health: Health) -> Plan:
         return plan
     alias = plan.alias
     targets = routing.filled(alias.targets, model)  # a fixed plan has lost those that are switched off
-    return routing.plan(alias, model, circumstances(account, ask, targets, health, alias.strategy))
+    account.plan = found = routing.plan(alias, model, circumstances(account, ask, targets, health, alias.strategy))
+    return routing.served(found)
 
 
 def circumstances(

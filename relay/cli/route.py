@@ -16,7 +16,7 @@ from relay.cli.options import Read, config_option, json_option
 from relay.errors import RelayError
 from relay.keys import Key, ended
 from relay.pricing import Rate
-from relay.routing import OFF, Circumstances, Plan, Strategy, Target, fallback, filled, plan
+from relay.routing import OFF, Circumstances, Plan, Strategy, Target, fallback, filled, plan, served
 
 if TYPE_CHECKING:
     from relay.call.readiness import Readiness, TargetState
@@ -128,7 +128,7 @@ def _planned(view: View, model: str) -> Plan:
             each.name: state.first_byte_ms for each in targets if (state := view.state(each)) and state.first_byte_ms
         },
     )
-    planned = plan(alias, model, circumstances)
+    planned = served(plan(alias, model, circumstances))
     for why in alias.fallback:
         planned = planned.falling_back(why, fallback(alias, why, model, circumstances))
     return planned

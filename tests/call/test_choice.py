@@ -7,6 +7,7 @@ import pytest
 
 from relay.call.choice import choose
 from relay.call.setup import Setup
+from relay.errors import ModelNotAllowed
 from relay.health import Health, Policy
 from relay.journal import Journal
 from relay.routing import Alias, Dropped, Routes, Strategy, Target
@@ -27,6 +28,16 @@ def test_every_strategy_tells_why_an_upstream_is_switched_off(tmp_path: Path, st
     plan = choose(noted, ask(b'{"model":"m"}'), Health(Policy()))
 
     assert ((Target("up", "x"),), (Dropped("off/x", OFF),)) == (plan.targets, plan.dropped)
+
+
+def test_who_serves_nobody_like_the_caller_is_told_as_well(tmp_path: Path) -> None:
+    alias = Alias("m", ((Target("up", "x", tags=frozenset({"eu"})),),))
+    noted = account(Journal(tmp_path), setup=Setup(Routes.of([alias]), {"up": Upstream("up", EchoEngine())}))
+
+    with pytest.raises(ModelNotAllowed):
+        choose(noted, ask(b'{"model":"m"}'), Health(Policy()))
+
+    assert (Dropped("up/x", "serves only keys with the tag eu"),) == noted.plan.dropped
 
 
 def test_once_one_is_ill_those_that_are_switched_off_are_still_left_out(tmp_path: Path) -> None:

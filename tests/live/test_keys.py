@@ -103,7 +103,9 @@ def test_requests_per_minute(relay: RelayProcess) -> None:
     row = relay.record(refused)
     assert ("slow", 429, "refused") == (row["key"], row["status"], row["outcome"])
     assert (None, None, 0) == (row["upstream"], refused.header("x-relay-upstream"), row["attempts"])
-    assert "rpm 3, 0 left" in relay.run("why", row["id"]).stdout
+    told = relay.run("why", row["id"]).stdout
+    assert "rpm 3, 0 left" in told
+    assert "candidates   1. script/" in told  # who would have been asked
     assert 200 == status(relay, KEY)
 
 
