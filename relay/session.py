@@ -15,20 +15,28 @@ _USER = "user"
 
 
 class _Turn(msgspec.Struct):
-    role: str | None = None
+    role: str
+    content: msgspec.Raw
+
+
+class _Conversation(msgspec.Struct):
+    id: str
 
 
 def session_of(head: Head, ask: Ask) -> bytes:
     """A name that all requests of a conversation share, and no other's do; empty where nothing tells.
 
-    What the agent itself calls it comes first, then `prompt_cache_key`, then what its turns begin with: everything up
-    to the first words of the user, which stays as the conversation grows.
+    What the agent itself calls it comes first, then `prompt_cache_key`, then the `conversation` that the upstream
+    keeps, then what its turns begin with: everything up to the first words of the user, which stays as it grows.
     """
     if head.session:
         return _name(b"session", head.session)
     key = ask.fields.get("prompt_cache_key")
     if key is not None and bytes(key) != b"null":
         return _name(b"key", bytes(key))
+    kept = ask.fields.get("conversation")
+    if kept is not None and (conversation := _conversation(bytes(kept))):
+        return _name(b"kept", conversation.encode(errors="replace"))
     turns = ask.fields.get("messages") or ask.fields.get("input")
     return b"" if turns is None else _name(b"begin", _begin(bytes(turns)))
 
@@ -37,22 +45,36 @@ def _name(kind: bytes, text: bytes) -> bytes:
     return blake2b(text, digest_size=_SIZE, person=kind).digest()
 
 
+def _conversation(said: bytes) -> str | None:
+    """The name of a conversation, which may stand there by itself, or in an object."""
+    try:
+        found = msgspec.json.decode(said, type=_Conversation | str)
+    except msgspec.DecodeError:
+        return None
+    return found if isinstance(found, str) else found.id
+
+
 def _begin(turns: bytes) -> bytes:
-    """The raw turns up to the first of the user; all of what is no list of turns."""
+    """The turns up to the first of the user. A text alone is one of his; what is no list of turns is its own begin."""
     try:
         raw = msgspec.json.decode(turns, type=list[msgspec.Raw])
     except msgspec.DecodeError:
-        return turns
+        return _said(_USER, turns) if turns.startswith(b'"') else turns
     begin: list[bytes] = []
     for turn in raw:
-        begin.append(bytes(turn))
-        if _role(turn) == _USER:
+        known = _turn(turn)
+        begin.append(_said(known.role, bytes(known.content)) if known else bytes(turn))
+        if known and known.role == _USER:
             break
     return b"\n".join(begin)
 
 
-def _role(turn: msgspec.Raw) -> str | None:
+def _said(role: str, content: bytes) -> bytes:
+    return b"%b %b" % (role.encode(errors="replace"), content)
+
+
+def _turn(turn: msgspec.Raw) -> _Turn | None:
     try:
-        return msgspec.json.decode(turn, type=_Turn).role
+        return msgspec.json.decode(turn, type=_Turn)
     except msgspec.DecodeError:
         return None

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 from tests.process import free_port
 from tests.waiting import until
@@ -96,7 +97,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
     (folder / ".venv").symlink_to(sys.prefix)
     config = (ROOT / "config.yaml").read_text()
     (folder / "config.yaml").write_text(config.replace("port: 8000", f"port: {free_port()}"))
-    (folder / "private-ca.pem").touch()
+    trustme.CA().cert_pem.write_to_path(str(folder / "private-ca.pem"))
     environ = {"HOME": str(folder), "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"}
     command = RUN.rpartition("&& ")[2].split()
     with (

@@ -62,6 +62,18 @@ def test_the_cache_key_comes_before_the_turns() -> None:
     assert of({"messages": [HELLO], "prompt_cache_key": None}) == of({"messages": [HELLO]})
 
 
+@pytest.mark.parametrize("first", [{"input": "Hello"}, {"input": [HELLO]}])
+def test_a_text_is_the_users_first_turn(first: dict[str, Any]) -> None:
+    assert of(first) == of({"input": [HELLO, ANSWER, MORE]}) != of({"input": [SYSTEM, HELLO]})
+
+
+def test_a_conversation_that_the_upstream_keeps_is_one_whatever_is_said_in_it() -> None:
+    first, second = of({"conversation": "c1", "input": "Hello"}), of({"conversation": {"id": "c1"}, "input": "More"})
+
+    assert first == second != of({"conversation": "c2", "input": "Hello"})
+    assert of({"conversation": None, "input": "Hello"}) == of({"conversation": {}, "input": "Hello"})
+
+
 def test_where_nothing_tells_there_is_none() -> None:
     assert b"" == of({"prompt": "Hello"})
 

@@ -29,7 +29,7 @@ _GOES_BY: dict[Strategy, str] = {
     "least_busy": "the fewest running requests for its weight first, equal ones drawn; this is one draw",
     "fastest": "of two that are drawn by weight, the faster one first; this is one draw",
     "sticky": "the same for all of a conversation: by the session that an agent names, else `prompt_cache_key`, else"
-    " how its messages begin; this is one draw, as for a request with none of them",
+    " `conversation`, else how its messages begin; this is one draw, as for a request with none of them",
 }
 
 
