@@ -167,9 +167,17 @@ def _told(view: View, planned: Plan) -> dict[str, Any]:
             why: {"targets": [each.name for each in found.targets], "dropped": _dropped(found)}
             for why, found in planned.fallbacks.items()
         },
+        "limits": [{"name": name, "limit": limit} for name, limit in _limits(view.key)],
         "set": {name: json.loads(value) for name, value in alias.set.items()},
         "default": {name: json.loads(value) for name, value in alias.default.items()},
     }
+
+
+def _limits(key: Key | None) -> Iterator[tuple[str, int]]:
+    """Those that a request is held to. What is left of them is in the memory of the relay that runs."""
+    for name, limit in (("rpm", key.rpm), ("concurrency", key.concurrency)) if key else ():
+        if limit is not None:
+            yield name, limit
 
 
 def _dropped(planned: Plan) -> list[dict[str, str]]:
@@ -204,6 +212,7 @@ def _lines(view: View, planned: Plan) -> Iterator[tuple[str, Sequence[str]]]:
     yield "targets", [f"{at}. {_shown(view, each)}" for at, each in enumerate(told["targets"], 1)]
     yield "dropped", tables.dropped(told) or ["-"]
     yield "fallback", list(tables.fallbacks(told))
+    yield "limits", [f"{each['name']} {each['limit']}" for each in told["limits"]]
     for field in ("set", "default"):
         yield field, [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in told[field].items()]
 

@@ -264,6 +264,14 @@ def test_for_a_key(routes: World, key: str | None, model: str, expected: list[st
     assert (key, expected, dropped) == (found["key"], order(found), found["dropped"])
 
 
+def test_the_limits_that_a_key_is_held_to(routes: World) -> None:
+    routes.json("key", "create", "slow", "--rpm", "60", "--concurrency", "4")
+
+    limits = [{"name": "rpm", "limit": 60}, {"name": "concurrency", "limit": 4}]
+    assert (limits, []) == (told(routes, "smart", "--key", "slow")["limits"], told(routes, "smart")["limits"])
+    assert "limits       rpm 60\n             concurrency 4\n" in routes.run("route", "smart", "--key", "slow").stdout
+
+
 REFUSALS = {
     "not allowed": (["mixed", "--key", "plain"], "HTTP 403 model_not_allowed: The model 'mixed' is not allowed"),
     "not for its tags": (["only-eu", "--key", "plain"], "HTTP 403 model_not_allowed: The model 'only-eu'"),
