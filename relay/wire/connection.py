@@ -179,10 +179,12 @@ class Connection(Reading, asyncio.Protocol):
         self._spent, self._clean = True, False
 
     def close(self) -> None:
-        """Close at once, without lingering."""
+        """Close at once, without lingering; nobody is to have it from this moment on."""
         self.closed = True
         if self._transport is not None:
             self._transport.abort()
+        if not self.busy:
+            self._released(self, False)
 
     # --- sending
 
@@ -239,7 +241,6 @@ class Connection(Reading, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.busy:  # nobody asked: a server that talks first is not trusted with the next request
             self.close()
-            self._released(self, False)
             return
         if self._between:
             size, chunk = len(data), self._chunk
@@ -342,8 +343,8 @@ class Connection(Reading, asyncio.Protocol):
         self.busy = False
         if reusable:
             self._begin()  # now, since the next request is in a hurry
+            self._released(self, True)
         else:
             self._take = self._chunk = None
             self.close()
-        self._released(self, reusable and not self.closed)
         self._wake()

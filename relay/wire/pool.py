@@ -112,12 +112,11 @@ class Wire:
 
     def _reuse(self) -> Connection | None:
         """The connection that was idle for the shortest time."""
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.closed:
-                connection.reused = True
-                return connection
-        return None
+        if not self._idle:
+            return None
+        connection = self._idle.pop()
+        connection.reused = True
+        return connection
 
     async def _fetched(self, deadline: Deadline | None) -> Connection:
         """A connection that was not closed on its way here: but a new one that was knows its answer, or its fault."""
@@ -222,7 +221,7 @@ class Wire:
                 self._next()
             else:
                 self._idle.append(connection)
-        elif connection in self._all:  # else told of twice: when its answer ended, and when its socket did
+        elif connection in self._all:  # else told of twice: when it was closed, and when its socket was
             self._forget(connection)
             if connection.stale:
                 for other in tuple(self._idle):
