@@ -45,13 +45,13 @@ def relayed(scope: Scope) -> tuple[Endpoint, str | None] | None:
 class AsgiSink:
     """Collects what is written until it is sent."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, account: Account) -> None:
         self._send = send
+        self._account = account
         self._messages: list[Message] = []
         self._sending = asyncio.Lock()
         self._beating: asyncio.Task[None] | None = None
         self._quiet = 0  # looks since something was written
-        self._over = False
         self.gone = False
         self.broken = False  # the answer is never ended
         self.closes = False  # the connection ends with the answer
@@ -77,7 +77,9 @@ class AsgiSink:
         while True:
             await asyncio.sleep(pause)
             self._quiet += 1
-            if self._quiet > LOOKS and not (self._over or self._sending.locked()):
+            if self._account.outcome is not None:  # all is said, or `[DONE]`
+                return
+            if self._quiet > LOOKS and not self._sending.locked():
                 self.write(PING)
                 self._quiet = 1  # a look was just now
                 await self.drained()
@@ -98,12 +100,11 @@ class AsgiSink:
 
     def end(self, piece: bytes = b"") -> None:
         """See Sink."""
-        self._over = True
         self._messages.append({"type": "http.response.body", "body": piece, "more_body": False})
 
     def abort(self) -> None:
         """See Sink: an answer that is never ended makes the server break the connection."""
-        self._over = self.broken = True
+        self.broken = True
 
     async def drained(self) -> None:
         """See Sink. One that is cancelled while the server holds on keeps what it did not send, for the last words."""
@@ -122,9 +123,9 @@ async def serve(
     said = [(name.lower(), value) for name, value in scope["headers"]]
     peer = scope["client"][0] if scope.get("client") else ""
     head = read_head(*found, scope.get("query_string", b""), said, peer)
-    outward = AsgiSink(send)
-    sink: Sink = TextSink(outward, events=wants_events(said)) if endpoint is TEXT else outward
     account = Account(relay.journal).open(head, relay.setup)
+    outward = AsgiSink(send, account)
+    sink: Sink = TextSink(outward, events=wants_events(said)) if endpoint is TEXT else outward
     try:
         call.admit(relay, account)
         guard.check_said(head, scope["http_version"], account.setup.max_body)

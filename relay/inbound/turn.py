@@ -234,8 +234,9 @@ class Turn:
         self._watch.hear(self, self._pause)
 
     def look(self, period: float) -> bool:
-        """See Heard: nothing is noted for it where pieces are written."""
-        if period != self._pause or self.response_complete or self.disconnected:
+        """See Heard: nothing is noted for it where pieces are written. What is settled has said all, or `[DONE]`."""
+        over = self.response_complete or self.disconnected or self._account.outcome is not None
+        if period != self._pause or over:
             return False
         seen, self._seen = self._seen, self._account.bytes_out
         self._quiet = self._quiet + 1 if seen == self._seen else 0

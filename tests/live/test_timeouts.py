@@ -150,6 +150,21 @@ def test_heartbeats_stand_between_events_and_only_after_the_head(relay: RelayPro
     assert answer.body.startswith(numbered)
 
 
+@pytest.mark.parametrize("engine", ["wire", "httpx"])
+def test_no_heartbeat_follows_the_end_that_a_client_sees(
+    start: Start, upstream: Upstream, model: str, engine: str
+) -> None:
+    """Though the upstream keeps its connection open for some time."""
+    address = f"http://127.0.0.1:{upstream.port}/v1"
+    relay = start(server={"heartbeat": "0.1s"}, upstreams={"script": {"base_url": address, "engine": engine}})
+    upstream.play(model, opening(), piece(EVENT), Pause(0.3), piece(FINISH + DONE), Pause(0.5), END)
+
+    answer = relay.ask(chat(model, stream=True))
+
+    assert answer.body.startswith(EVENT + b": ping\n")
+    assert answer.body.endswith(FINISH + DONE)
+
+
 def test_no_heartbeat_outlives_its_stream(relay: RelayProcess, upstream: Upstream) -> None:
     whole = {"choices": [{"index": 0, "finish_reason": "stop"}]}
     upstream.play("patient-3", opening(), piece(EVENT + FINISH + DONE), END)
