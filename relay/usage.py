@@ -108,6 +108,18 @@ def of_tail(body: bytes) -> Usage | None:
     return said.usage() if said else None
 
 
+def is_error(data: bytes) -> bool:
+    """Whether an event with this data is an error."""
+    try:
+        return _errs(_event.decode(data))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _errs(said: _Event) -> bool:
+    return bytes(said.error) not in NO_ERROR or said.type in _ERRORS
+
+
 def _own(body: bytes, at: int) -> _Said | None:
     """The usage whose name stands there, where it is a field of the answer itself: then what follows ends that."""
     try:
@@ -175,7 +187,7 @@ class Meter(msgspec.Struct, eq=False):
         return self._take(said, data)
 
     def _take(self, said: _Event, data: bytes) -> bool:
-        if bytes(said.error) not in NO_ERROR or said.type in _ERRORS:
+        if _errs(said):
             self.errored = True
         if said.type and _LAST_TYPES.fullmatch(b'"%s"' % said.type.encode()):
             self.finished = True

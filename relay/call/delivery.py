@@ -9,7 +9,6 @@ Stream  an event stream: whole events as they come, each read over by the meter;
 waits. What goes wrong in it is kept in `fault`, which `drained` raises, or the story after the last piece.
 """
 
-import json
 import time
 from functools import lru_cache
 from typing import Protocol
@@ -18,6 +17,7 @@ import msgspec
 
 from relay import edits, redaction, sse, usage
 from relay.call.account import Account
+from relay.call.mending import completed, mended
 from relay.call.refrain import Refrain
 from relay.call.refusal import error_alone, first_error, may_pass
 from relay.call.sink import Sink
@@ -260,7 +260,7 @@ class Stream(msgspec.Struct, eq=False):
         out = self.splitter.feed(piece) if piece else b""
         if last:
             self.account.last_at = time.perf_counter_ns()
-            out += self._completed(self.splitter.rest())
+            out += completed(self.splitter.rest())
         if out and (last or self.alias is not None or not self._is_plain(out)):
             out = self._read(out)
         if not self.begun:
@@ -278,21 +278,11 @@ class Stream(msgspec.Struct, eq=False):
             self.refrain.learn(whole)
         return plain
 
-    def _completed(self, rest: bytes) -> bytes:
-        """The unfinished event at the end as a whole one if it says something whole; a torn one is dropped."""
-        text = rest.strip()
-        if not text:
-            return rest
-        said = sse.data(rest + b"\n\n") if not text.startswith(b"{") else text
-        if said is None or not _is_whole(said):
-            return b""
-        return sse.event(b" ".join(text.splitlines())) if said is text else rest.rstrip(b"\r\n") + b"\n\n"
-
     def _read(self, whole: bytes) -> bytes:
         """These events as the client gets them."""
         meter = self.meter
         kept: list[bytes] = []
-        for event in sse.events(whole):
+        for event in map(mended, sse.events(whole)):
             hidden = meter.read(event) and self.hides_usage
             if not hidden:
                 kept.append(event if self.alias is None else edits.renamed_event(event, self.alias))
@@ -369,7 +359,7 @@ class Stream(msgspec.Struct, eq=False):
         """See Delivery. A stream that said it was done, or what failed, has said all, whatever its connection does."""
         if not self.begun:
             return False
-        out = self._read(self._completed(self.splitter.rest()))
+        out = self._read(completed(self.splitter.rest()))
         if self.meter.done or self.meter.errored:
             self.account.sends(out)
             self._settle()
@@ -377,13 +367,3 @@ class Stream(msgspec.Struct, eq=False):
         else:
             self._cut(outcome_of(fault), fault, out)
         return True
-
-
-def _is_whole(said: bytes) -> bool:
-    if said.strip() == sse.DONE:
-        return True
-    try:
-        json.loads(said)
-    except (ValueError, RecursionError):
-        return False
-    return True

@@ -28,6 +28,7 @@ LAYERS: Mapping[str, str] = {
     "relay.story": "call",
     "relay.outbox": "loop",
     "relay.call.delivery": "answer",
+    "relay.call.mending": "answer",
     "relay.call.refrain": "answer",
     "relay.call.sink": "answer",
     "relay.sse": "answer",

@@ -146,6 +146,11 @@ ENDS: dict[str, tuple[list[bytes], RelayError | None, bytes, bool, str]] = {
     "error later": ([FIRST, ERROR, b""], None, FIRST + ERROR, False, "upstream_error"),
     "error later, then done": ([FIRST, ERROR + DONE], None, FIRST + ERROR + DONE, False, "upstream_error"),
     "raw error at the end": ([FIRST, FAULT, b""], None, FIRST + ERROR, False, "upstream_error"),
+    "raw error in the middle": ([FIRST, FAULT + b"\n\n", FIRST, b""], None, FIRST + ERROR + FIRST, False,
+                                "upstream_error"),
+    "raw error in an event's place": ([FIRST + FAULT + b"\r\n\r\n" + DONE], None, FIRST + ERROR + DONE, False,
+                                      "upstream_error"),
+    "raw error with a blank line, then cut": ([FIRST, FAULT + b"\n\n"], CUT, FIRST + ERROR, False, "upstream_error"),
     "raw error with line ends": ([FIRST, b"\n" + FAULT + b"\r\n"], None, FIRST + ERROR, False, "upstream_error"),
     "raw error over lines": ([FIRST, FAULT.replace(b",", b"\n,")], None, FIRST + ERROR.replace(b",", b" ,"), False,
                              "upstream_error"),
@@ -270,12 +275,13 @@ FIRST_ERRORS = {
 
 
 @pytest.mark.parametrize("case", FIRST_ERRORS)
-@pytest.mark.parametrize("before", [b"", PING], ids=["first", "behind a comment"])
+@pytest.mark.parametrize("before", [b"data: ", PING + b"data: ", b"", PING],
+                         ids=["first", "behind a comment", "bare", "bare behind a comment"])  # fmt: skip
 def test_an_error_as_the_first_event_is_a_real_error(tmp_path: Path, case: str, before: bytes) -> None:
     data, status, message = FIRST_ERRORS[case]
     world = World(tmp_path, EVENTS)
 
-    assert world.delivery.take(before + b"data: %s\n\n" % data, False)
+    assert world.delivery.take(before + b"%s\n\n" % data, False)
     with pytest.raises(UpstreamRefusal) as fault:
         asyncio.run(world.delivery.drained())
 
@@ -299,6 +305,7 @@ def test_an_answer_that_is_nothing_but_an_error_is_told_without_secrets(tmp_path
         ([ERROR], 503, "flex capacity"),
         ([ERROR + DONE], 503, "flex capacity"),
         ([FAULT, b""], 503, "flex capacity"),
+        ([FAULT + b"\n\n" + DONE], 503, "flex capacity"),
         ([FAULT.replace(b",", b"\r\n,")], 503, "flex capacity"),
         ([b""], 502, "Upstream 'up' ended its stream too early."),
         ([FIRST[:9], b""], 502, "Upstream 'up' ended its stream too early."),

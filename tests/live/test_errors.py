@@ -204,6 +204,7 @@ EMPTY: dict[str, tuple[Step, ...]] = {
     "first event is an error": (*stream(FAULT, DONE),),
     "first event is an error after a comment": (*stream(b": hello\n\n", FAULT, DONE),),
     "raw error instead of events": (opening(), piece(b'{"error": {"message": "no", "code": 502}}'), END),
+    "raw error with a blank line": (*stream(b'{"error": {"message": "no", "code": 502}}\n\n', DONE),),
 }
 
 
@@ -234,11 +235,12 @@ def test_a_later_error_event_passes_and_is_a_failure_in_the_log(
 
 
 @pytest.mark.parametrize("end", [(END,), (Close(),), (Pause(0.05), END)], ids=["end", "close", "later"])
+@pytest.mark.parametrize("blank", [b"", b"\n\n"], ids=["unfinished", "with a blank line"])
 def test_a_raw_error_at_the_end_becomes_an_event(
-    relay: RelayProcess, upstream: Upstream, model: str, end: tuple[Step, ...]
+    relay: RelayProcess, upstream: Upstream, model: str, end: tuple[Step, ...], blank: bytes
 ) -> None:
     raw = b'{"error":{"message":"flex capacity","type":"server_error","param":null,"code":503}}'
-    upstream.play(model, opening(), piece(FIRST), piece(raw), *end)
+    upstream.play(model, opening(), piece(FIRST), piece(raw + blank), *end)
 
     answer = relay.ask(chat(model, stream=True))
 
