@@ -1,7 +1,8 @@
 """Server-sent events as bytes: the splitter that gives out whole events, and what an event says. No JSON, no HTTP.
 
 Bytes in, the same bytes out, only never half an event: an event ends with its blank line, whatever the line ends
-(LF, CR LF, CR) and wherever the network cut them. Nothing is decoded, so no character is ever torn.
+(LF, CR LF, CR) and wherever the network cut them. Nothing is decoded, so no character is ever torn. Whoever feeds the
+splitter sees to it that an event without end is let go, and goes on as it comes.
 """
 
 import re
@@ -10,6 +11,7 @@ import msgspec
 
 BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
+LARGE = 1 << 20  # bytes kept of an event, from which on it is let go
 _EOL = rb"(?:\r\n?+|\n)"
 _LINE = re.compile(_EOL)
 _END = re.compile(_EOL + _EOL)  # written out: {2} costs six times as much
@@ -22,6 +24,7 @@ class EventSplitter(msgspec.Struct, eq=False):
     """
 
     _kept: list[bytes] = []
+    _size: int = 0  # of these
     _seam: bytes = b""  # the last three bytes kept: a blank line may lie across a cut
     _began: bool = False
 
@@ -41,26 +44,54 @@ class EventSplitter(msgspec.Struct, eq=False):
             self._keep(data, window)
             return b""
         whole = b"".join([*self._kept, data[:end]])
-        self._kept, self._seam = [], b""
+        self._forget()
         if end < len(data):
             self._keep(data[end:], data[end:])
         return whole
 
     @property
     def is_empty(self) -> bool:
-        """Nothing is kept of an event that is not whole yet."""
+        """No event is under way that is not whole yet."""
         return not self._kept
+
+    @property
+    def is_large(self) -> bool:
+        """The event under way is too large to be kept."""
+        return self._size > LARGE
+
+    def let_go(self) -> bytes:
+        """What is kept of the event under way; from now on ask for its `end` until it has come.
+
+        In its place stands the blank line that ends it, should the rest never come.
+        """
+        kept = b"".join(self._kept)
+        self._kept, self._size = [b"\n\n"], 0
+        return kept
+
+    def end(self, data: bytes) -> int | None:
+        """Where in `data` the event ends that was let go, behind which `feed` goes on; None when it does not."""
+        seam, window = len(self._seam), self._seam + data
+        end = _first_end(window)
+        if not end:
+            self._seam = window[-3:]
+            return None
+        self._forget()
+        return end - seam
 
     def rest(self) -> bytes:
         """What is left when the stream has ended: an event without its blank line, or nothing."""
         left = b"".join(self._kept)
-        self._kept, self._seam = [], b""
+        self._forget()
         return left
 
     def _keep(self, data: bytes, window: bytes) -> None:
         if data:
             self._kept.append(data)
+            self._size += len(data)
             self._seam = window[-3:]
+
+    def _forget(self) -> None:
+        self._kept, self._size, self._seam = [], 0, b""
 
     def _opening(self, data: bytes) -> bytes:
         """The start of the stream without its byte order mark, which clients do not expect."""
@@ -76,12 +107,24 @@ def _last_end(window: bytes) -> int:
     if window.find(b"\r") < 0:
         end = window.rfind(b"\n\n")
         return end + 2 if end >= 0 else 0
-    # A final CR that does not repeat is probably half of a CR LF: wait for the other half.
-    stop = len(window) - 1 if window.endswith(b"\r") and not window.endswith(b"\r\r") else len(window)
     end = 0
-    for match in _END.finditer(window, 0, stop):
+    for match in _END.finditer(window, 0, _stop(window)):
         end = match.end()
     return end
+
+
+def _first_end(window: bytes) -> int:
+    """Where the first event in `window` ends; 0 when none does."""
+    if window.find(b"\r") < 0:
+        end = window.find(b"\n\n")
+        return end + 2 if end >= 0 else 0
+    match = _END.search(window, 0, _stop(window))
+    return match.end() if match else 0
+
+
+def _stop(window: bytes) -> int:
+    """Where to stop: a final CR that does not repeat is probably half of a CR LF, whose other half has to come."""
+    return len(window) - 1 if window.endswith(b"\r") and not window.endswith(b"\r\r") else len(window)
 
 
 def events(whole: bytes) -> list[bytes]:

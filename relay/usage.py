@@ -13,8 +13,11 @@ from relay import sse
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 _READ_WHOLE = 1 << 20  # bytes; of a larger body (embeddings, images) only the end is searched
+_TAIL = 64 << 10  # bytes of that
 _NAME = b'"usage"'
 _OBJECT = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+(\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\})")
+_TYPE = re.compile(rb'"type"[ \t\r\n]*+:[ \t\r\n]*+("[^"\\]*+")')
+_FINISH = re.compile(rb'"finish_reason"[ \t\r\n]*+:[ \t\r\n]*+(?!null)\S')
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):  # gc: values alone are in no circle
@@ -108,6 +111,11 @@ def of_tail(body: bytes) -> Usage | None:
     return said.usage() if said else None
 
 
+def tail(before: bytes, piece: bytes) -> bytes:
+    """The end of a large answer, as much of it as is searched: with this piece, and `before` without it."""
+    return piece[-_TAIL:] if len(piece) >= _TAIL else (before + piece)[-_TAIL:]
+
+
 def is_error(data: bytes) -> bool:
     """Whether an event with this data is an error."""
     try:
@@ -150,7 +158,8 @@ class Meter(msgspec.Struct, eq=False):
     """Watches the events of one stream: `usage` is the last that was stated.
 
     `spoke`: an event that says more than usage has come. `finished`: a finish_reason, or an event that ends its kind of
-    stream, has come. `done`: `[DONE]` has come. `errored`: the upstream sent an error event.
+    stream, has come. `done`: `[DONE]` has come. `errored`: the upstream sent an error event. `head` and `tail` are
+    those of an event that is too large to be read.
     """
 
     usage: Usage | None = None
@@ -158,6 +167,8 @@ class Meter(msgspec.Struct, eq=False):
     finished: bool = False
     done: bool = False
     errored: bool = False
+    head: bytes = b""
+    tail: bytes = b""
 
     def plain(self, whole: bytes) -> bool:
         """Whether these events are mere content: then none needs a closer look. A few searches tell."""
@@ -175,6 +186,25 @@ class Meter(msgspec.Struct, eq=False):
         alone = self._read(data)
         self.spoke = self.spoke or not alone
         return alone
+
+    def skim(self, piece: bytes) -> None:
+        """Take in a piece of an event that is too large to be read."""
+        self.spoke = True
+        self.head = self.head or piece[:_TAIL]
+        self.tail = tail(self.tail, piece)
+
+    def skimmed(self, ended: bool) -> None:
+        """Take that event for what it says at both of its ends. One without a blank line is torn, if not whole JSON."""
+        head, end = self.head, self.tail
+        self.head = self.tail = b""
+        if b"data:" not in head or not (ended or end.rstrip().endswith(b"}")):
+            return
+        kinds = [*_TYPE.findall(head)[:1], *_TYPE.findall(end)[-1:]]  # it stands before what is large, or behind it
+        if any(map(_LAST_TYPES.fullmatch, kinds)) or _FINISH.search(head) or _FINISH.search(end):
+            self.finished = True
+        if kinds and kinds[0][1:-1].decode("latin-1") in _ERRORS:
+            self.errored = True
+        self.usage = of_tail(end) or of_tail(head) or self.usage
 
     def _read(self, data: bytes) -> bool:
         if data.strip() == sse.DONE:

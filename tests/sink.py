@@ -18,6 +18,7 @@ class KeptSink:
         self.body = b""
         self.ended = self.aborted = False
         self.waits = 0
+        self.torn = False  # within an event that came in parts
         self.chunks = 0  # pieces that came as they were framed
         self.period = 0.0
         self._on_end = on_end
@@ -39,6 +40,10 @@ class KeptSink:
         assert not self.over
         self.body += piece
         return self.slow
+
+    def part(self, piece: bytes, ends: bool) -> bool:
+        self.torn = not ends
+        return self.write(piece)
 
     def passage(self) -> Passage:
         return self

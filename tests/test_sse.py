@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relay.sse import BOM, EventSplitter, data, event, events
+from relay.sse import BOM, LARGE, EventSplitter, data, event, events
 
 LINES = st.sampled_from(
     [b"data: {}", b"data:x", b"data", b"data:  two", b": ping", b"id: 7", b"", b"", b"", b"data: \xe4\xbd\xa0"]
@@ -92,6 +92,48 @@ def test_what_is_left_is_given_once() -> None:
     splitter.feed(b"data: 1\n\ndata: 2\n")
 
     assert (b"data: 2\n", b"") == (splitter.rest(), splitter.rest())
+
+
+@given(STREAMS, CUTS, st.sets(st.integers(0, 9)))
+@example(b"data:x\n\rdata:x\n\n", [6, 8], {0, 1})
+@example(b"data:x\r\n\r\ndata:x\n\n", [7, 9], {0})
+def test_an_event_that_is_let_go_ends_where_it_ends(stream: bytes, cuts: list[int], large: set[int]) -> None:
+    splitter = EventSplitter()
+    out, torn, before = b"", False, 0
+    for number, piece in enumerate(pieces(stream, cuts)):
+        end = splitter.end(piece) if torn else 0
+        if end is None:
+            out += piece
+            continue
+        out += piece[:end]
+        if torn:
+            blocks, left = reference(out)
+            assert not left
+            assert len(blocks) <= before + 1
+        out, torn = out + splitter.feed(piece[end:]), False
+        if number in large and not splitter.is_empty:
+            before = len(reference(out)[0])
+            out, torn = out + splitter.let_go(), True
+            assert not splitter.is_empty
+
+    assert stream + b"\n\n" * torn == out + splitter.rest()
+    assert splitter.is_empty
+
+
+def test_an_event_is_large_once_more_of_it_is_kept_than_may_be() -> None:
+    splitter = EventSplitter()
+    half = b"data: " + b"x" * (LARGE // 2 - 6)
+
+    for _ in range(2):
+        assert b"" == splitter.feed(half)
+        assert b"" == splitter.feed(half)
+        assert not splitter.is_large
+        assert half * 2 + b"\n\n" == splitter.feed(b"\n\ndata")  # whole in time
+        splitter.feed(half * 2)
+        assert splitter.is_large
+        assert b"data" + half * 2 == splitter.let_go()
+        assert not splitter.is_large
+        assert (None, 1) == (splitter.end(b"more\n"), splitter.end(b"\ndata: next"))
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])

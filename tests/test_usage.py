@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import sse
-from relay.usage import Meter, Usage, of_body, of_tail
+from relay.usage import Meter, Usage, of_body, of_tail, tail
 
 CHAT = {
     "prompt_tokens": 9,
@@ -222,6 +222,57 @@ def test_the_last_usage_counts_and_a_lie_takes_nothing_back() -> None:
         meter.read(chunk(choices=[choice()], usage=usage))
 
     assert Usage(9, 2) == meter.usage
+
+
+IMAGE = {"type": "image_generation.completed", "b64_json": LONG, "usage": RESPONSES}
+# An event that is too large to be read, whether its blank line came, what is read of it, and what of usage.
+SKIMMED: dict[str, tuple[bytes, bool, set[str], Usage | None]] = {
+    "an image": (chunk(**IMAGE), True, {"finished"}, SAID),
+    "without its blank line": (chunk(**IMAGE).rstrip(), False, {"finished"}, SAID),
+    "torn": (chunk(**IMAGE)[:-9], False, set(), None),
+    "with its name": (b"event: image_edit.completed\n" + chunk(**IMAGE), True, {"finished"}, SAID),
+    "another order": (chunk(**dict(reversed(IMAGE.items()))), True, {"finished"}, SAID),
+    "an image's part": (chunk(type="image_generation.partial_image", b64_json=LONG), True, set(), None),
+    "a response": (chunk(type="response.completed", response={"output": [{"type": "x", "a": LONG}], "error": None,
+        "usage": RESPONSES, "text": {"type": "text"}}), True, {"finished"}, SAID),
+    "a failed one": (chunk(type="response.failed", response={"output": LONG}), True, {"finished", "errored"}, None),
+    "an error further in": (chunk(type="a", response={"output": LONG, "e": {"type": "x"}}), True, set(), None),
+    "content": (chunk(choices=[{"delta": {"images": LONG}, "finish_reason": None}], usage=None), True, set(), None),
+    "the last": (chunk(choices=[{"delta": {"images": LONG}, "finish_reason": "stop"}]), True, {"finished"}, None),
+    "with a finish before": (chunk(choices=[{"finish_reason": "stop", "delta": LONG}]), True, {"finished"}, None),
+    "with usage": (chunk(choices=[{"delta": LONG}], usage=CHAT), True, set(), SAID),
+    "in words": (chunk(choices=[{"delta": LONG + ' "finish_reason": "stop", "type": "error"'}]), True, set(), None),
+    "no event": (json.dumps(IMAGE).encode(), False, set(), None),
+    "no JSON": (b"data: " + LONG.encode() + b"\n\n", True, set(), None),
+    "no UTF-8": (b'data: {"type":"\xff' + LONG.encode() + b'","type":"\xff"}\n\n', True, set(), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SKIMMED)
+@pytest.mark.parametrize("size", [1 << 14, 1 << 19, 1 << 21])
+def test_what_is_too_large_to_be_read_is_read_at_both_of_its_ends(case: str, size: int) -> None:
+    event, ended, expected, usage = SKIMMED[case]
+    meter = Meter()
+
+    for at in range(0, len(event), size):
+        meter.skim(event[at : at + size])
+        assert meter.spoke
+        assert (False, False, None) == (meter.finished, meter.errored, meter.usage)
+    meter.skimmed(ended)
+
+    assert expected == {name for name in ("finished", "errored", "done") if getattr(meter, name)}
+    assert usage == meter.usage
+    assert (b"", b"") == (meter.head, meter.tail)
+
+
+@given(st.lists(st.integers(0, 70_000), max_size=8))
+def test_the_tail_is_the_end_of_all_that_came(sizes: list[int]) -> None:
+    came, end = b"", b""
+    for number, size in enumerate(sizes):
+        piece = bytes([number]) * size
+        came, end = came + piece, tail(end, piece)
+
+    assert came[-65_536:] == end
 
 
 WORDS = st.sampled_from(

@@ -9,10 +9,10 @@ import time
 from dataclasses import dataclass, field
 
 from relay import ask as asking
-from relay.call.account import Account
+from relay.call.account import Account, outcome_of
 from relay.call.calls import Calls
 from relay.call.choice import choose
-from relay.call.delivery import Delivery, deliver, outcome_of
+from relay.call.delivery import Delivery, deliver
 from relay.call.setup import Setup
 from relay.call.sink import Sink
 from relay.call.tries import Tries

@@ -17,6 +17,7 @@ from relay.ask import Ask, Head, new_id
 from relay.call.setup import Setup
 from relay.counters import FREE, Lease
 from relay.edits import Edited
+from relay.errors import RelayError, UpstreamTimeout
 from relay.exchange import ERROR, Lines, lines
 from relay.journal import Blotter, Journal
 from relay.keys import Key
@@ -200,6 +201,15 @@ class Account:
         if self.keep == "full":
             return request, response
         return redaction.redact(request, None), redaction.redact(response, self.content_type)
+
+
+def outcome_of(fault: RelayError) -> Outcome:
+    """How the record calls a request that ended by `fault`."""
+    if isinstance(fault, UpstreamTimeout):
+        return "upstream_timeout"
+    if fault.source == "upstream":
+        return "upstream_error"
+    return "relay_error" if fault.status == 500 else "refused"  # noqa: PLR2004  # our own crash
 
 
 def _raw(told: bytes) -> msgspec.Raw:

@@ -2,8 +2,8 @@
 
 Whole   an answer that is one thing: JSON is held until it is complete, so that its cost can stand in its head and a
         death on the way is still a real error; what is large or not JSON goes through as it comes.
-Stream  an event stream: whole events as they come, each read over by the meter; it ends as the upstream ended it, or
-        in one error event when it was cut.
+Stream  an event stream: whole events as they come, each read over by the meter; a large one goes through as it comes.
+        It ends as the upstream ended it, or in one error event when it was cut.
 
 `take` is called for every read from the upstream, from within the network's own callback: it never raises and never
 waits. What goes wrong in it is kept in `fault`, which `drained` raises, or the story after the last piece.
@@ -16,19 +16,18 @@ from typing import Protocol
 import msgspec
 
 from relay import edits, redaction, sse, usage
-from relay.call.account import Account
+from relay.call.account import Account, outcome_of
 from relay.call.mending import completed, mended
 from relay.call.refrain import Refrain
 from relay.call.refusal import error_alone, first_error, may_pass
 from relay.call.sink import Sink
-from relay.errors import RelayError, UpstreamError, UpstreamFault, UpstreamTimeout
+from relay.errors import RelayError, UpstreamError, UpstreamFault
 from relay.exchange import ERROR, Chunk, Header, Lines, Reply, lines
 from relay.record import Outcome
 from relay.upstream.door import Opened
 from relay.verdict import wait_of
 
 _HELD_MAX = 8 << 20  # bytes of a JSON answer that are held for its cost; a larger one goes through as it comes
-_TAIL = 64 << 10  # bytes of the end of such a large answer that are searched for its usage
 _NANO = 10**9  # nano-dollars in a dollar
 _PASSED = frozenset({
     b"content-type", b"content-encoding", b"content-language", b"content-disposition", b"retry-after",
@@ -142,15 +141,6 @@ def _passed(status: int, headers: tuple[Header, ...]) -> _Passed:
     return _Passed(told, kind.decode("latin-1"), streams, readable and kind.startswith(b"application/json"))
 
 
-def outcome_of(fault: RelayError) -> Outcome:
-    """How the record calls a request that ended by `fault`."""
-    if isinstance(fault, UpstreamTimeout):
-        return "upstream_timeout"
-    if fault.source == "upstream":
-        return "upstream_error"
-    return "relay_error" if fault.status == 500 else "refused"  # noqa: PLR2004  # our own crash
-
-
 def _upstream(account: Account) -> str:
     return account.target.upstream if account.target else ""
 
@@ -199,7 +189,7 @@ class Whole(msgspec.Struct, eq=False):
             self.reply.begun()
             self.sink.start(account.status, account.marks() + self.told, len(piece) if last else None)
         account.sends(piece)
-        self.tail = piece[-_TAIL:] if len(piece) >= _TAIL else (self.tail + piece)[-_TAIL:]
+        self.tail = usage.tail(self.tail, piece)
         if not last:
             return self.sink.write(piece)
         if account.status < ERROR:
@@ -229,7 +219,8 @@ class Whole(msgspec.Struct, eq=False):
 class Stream(msgspec.Struct, eq=False):
     """See the head of this module. `alias` is what the model is called in its answer, None for its own name.
 
-    `early` is what came before the first event that says something.
+    `early` is what came before the first event that says something. `aside`: what comes is no matter of whole events,
+    since there is a fault, or an event under way that is too large to be held.
     """
 
     account: Account
@@ -244,6 +235,7 @@ class Stream(msgspec.Struct, eq=False):
     meter: usage.Meter = msgspec.field(default_factory=usage.Meter)
     begun: bool = False
     early: bytes = b""
+    aside: bool = False
     fault: RelayError | None = None
 
     def take(self, piece: bytes, last: bool) -> bool:
@@ -255,22 +247,61 @@ class Stream(msgspec.Struct, eq=False):
 
     def _take(self, piece: bytes, last: bool) -> bool:
         """Any piece, looked at closely unless a few searches find nothing in it."""
-        if self.fault is not None:
-            return True
+        if self.aside:
+            return self._take_aside(piece, last)
         out = self.splitter.feed(piece) if piece else b""
         if last:
             self.account.last_at = time.perf_counter_ns()
             out += completed(self.splitter.rest())
-        if out and (last or self.alias is not None or not self._is_plain(out)):
-            out = self._read(out)
+        if out:
+            if last or self.alias is not None or not self._is_plain(out):
+                out = self._read(out)
+        elif self.splitter.is_large:
+            return self._let_go()
         if not self.begun:
             out, self.early = self.early + out, b""
             if not self._begin(out, last):
-                return self.fault is not None
+                self.aside = self.fault is not None
+                return self.aside
             held = self._send(out, last)
             self._once_begun()
             return held
         return self._send(out, last)
+
+    def _let_go(self) -> bool:
+        """Pass on what there is of an event that is too large to be held."""
+        first, large = not self.begun, self.splitter.let_go()
+        self.meter.skim(large)
+        out, self.early = self.early + large, b""
+        if first:
+            self._begin(out, False)  # no error is that large
+        self.aside = True
+        held = self._pass(out, False)
+        if first:
+            self._once_begun()
+        return held
+
+    def _take_aside(self, piece: bytes, last: bool) -> bool:
+        """Pass on what comes of a large event, and take what is behind it; nothing where there is a fault."""
+        if self.fault is not None:
+            return True
+        end = self.splitter.end(piece)
+        part, behind = piece[:end], b"" if end is None else piece[end:]
+        if last and end is None:
+            part += self.splitter.rest()
+        self.meter.skim(part)
+        self.aside = not last and end is None
+        held = self._pass(part, not self.aside)
+        if self.aside:
+            return held
+        self.meter.skimmed(end is not None)
+        if self.account.outcome is None:
+            self.account.usage = self.meter.usage
+        return self._take(behind, last) or held
+
+    def _pass(self, part: bytes, ends: bool) -> bool:
+        self.account.sends(part)
+        return self.sink.part(part, ends)
 
     def _is_plain(self, whole: bytes) -> bool:
         plain = self.meter.plain(whole)

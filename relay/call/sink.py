@@ -41,6 +41,9 @@ class Sink(Protocol):
     def write(self, piece: bytes) -> bool:
         """Send a piece of the body. True when the client is slow: then wait for `drained` before writing more."""
 
+    def part(self, piece: bytes, ends: bool) -> bool:
+        """Send a piece of an event that is too large to be held, as `write` does. No PING until a piece `ends` it."""
+
     def passage(self) -> Passage | None:
         """Where whole chunks go as they came; None where they have to be framed anew, or looked at."""
 

@@ -52,6 +52,7 @@ class AsgiSink:
         self._sending = asyncio.Lock()
         self._beating: asyncio.Task[None] | None = None
         self._quiet = 0  # looks since something was written
+        self._torn = False  # which ends within an event
         self.gone = False
         self.broken = False  # the answer is never ended
         self.closes = False  # the connection ends with the answer
@@ -79,7 +80,7 @@ class AsgiSink:
             self._quiet += 1
             if self._account.outcome is not None:  # all is said, or `[DONE]`
                 return
-            if self._quiet > LOOKS and not self._sending.locked():
+            if self._quiet > LOOKS and not (self._torn or self._sending.locked()):
                 self.write(PING)
                 self._quiet = 1  # a look was just now
                 await self.drained()
@@ -94,6 +95,11 @@ class AsgiSink:
         self._quiet = 0
         self._messages.append({"type": "http.response.body", "body": piece, "more_body": True})
         return True
+
+    def part(self, piece: bytes, ends: bool) -> bool:
+        """See Sink."""
+        self._torn = not ends
+        return self.write(piece)
 
     def passage(self) -> None:
         """See Sink: the framing is the server's."""

@@ -114,6 +114,10 @@ class TextSink:
         text = piece if self._passes else self._text(piece)
         return self._outward.write(text) if text else False
 
+    def part(self, piece: bytes, ends: bool) -> bool:  # noqa: ARG002  # no part is written
+        """See Sink. What is that large is a picture, and no words: it is left out."""
+        return False
+
     def passage(self) -> None:
         """See Sink: a piece goes out as other text."""
 

@@ -45,8 +45,8 @@ class Turn:
 
     __slots__ = (
         "_account", "_bodiless", "_body", "_chunks", "_defaults", "_flow", "_head", "_journal", "_loop",
-        "_on_response", "_pause", "_quiet", "_relay", "_said", "_seen", "_state", "_story", "_transport", "_watch",
-        "disconnected", "head", "keep_alive", "response_complete", "size",
+        "_on_response", "_pause", "_quiet", "_relay", "_said", "_seen", "_state", "_story", "_torn", "_transport",
+        "_watch", "disconnected", "head", "keep_alive", "response_complete", "size",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +77,7 @@ class Turn:
         self._story: Story | None = None
         self._pause = 0.0  # seconds between two looks whether its stream is silent; 0 while there is none
         self._seen = self._quiet = 0  # what had been sent at the last look, and how many saw nothing new
+        self._torn = False  # what was sent last ends within an event
         self.disconnected = False
         self.response_complete = True
 
@@ -201,6 +202,7 @@ class Turn:
 
     def start(self, status: int, told: Lines, length: int | None) -> None:
         """See Sink."""
+        self._torn = False
         self._bodiless = status in BODILESS  # the answer ends with its head
         if length is None or self._bodiless:
             framing = self._unmeasured()
@@ -240,7 +242,7 @@ class Turn:
             return False
         seen, self._seen = self._seen, self._account.bytes_out
         self._quiet = self._quiet + 1 if seen == self._seen else 0
-        if self._quiet >= LOOKS and not self._transport.full:
+        if self._quiet >= LOOKS and not (self._torn or self._transport.full):
             self.write(PING)
             self._quiet = 0
         return True
@@ -259,6 +261,11 @@ class Turn:
             send = self._transport.at_once if self._account.outcome is None else self._transport.write
             send(data)
         return self._transport.full
+
+    def part(self, piece: bytes, ends: bool) -> bool:
+        """See Sink."""
+        self._torn = not ends
+        return self.write(piece)
 
     def passage(self) -> Passage | None:
         """See Sink."""

@@ -18,8 +18,9 @@ from relay.errors import Overloaded, RelayError, UpstreamError, UpstreamRefusal,
 from relay.exchange import Chunk, Drained, Header, Take
 from relay.journal import Journal, frames
 from relay.pricing import Rate
-from relay.record import Record
+from relay.record import BODY_KEPT, Record
 from relay.routing import Alias, Plan, Target
+from relay.sse import LARGE
 from relay.upstream.credentials import Credential, Credentials
 from relay.upstream.door import Opened, Upstream
 from relay.upstream.echo import EchoEngine
@@ -167,10 +168,48 @@ ENDS: dict[str, tuple[list[bytes], RelayError | None, bytes, bool, str]] = {
 }  # fmt: skip
 
 
+BIG = chunk(choices=[{"index": 0, "delta": {"image": "x" * (3 * LARGE)}, "finish_reason": None}])
+BIG_FINISH = BIG.replace(b'"finish_reason":null', b'"finish_reason":"stop"')
+BIG_IMAGE = chunk(
+    type="image_generation.completed", b64_json="x" * (2 * LARGE), usage={"input_tokens": 1000, "output_tokens": 500}
+)
+BIG_ERROR = chunk(type="error", message="x" * (2 * LARGE))
+BLANK = b"\n\n"
+
+
+def cut(data: bytes) -> list[bytes]:
+    """In pieces as a socket brings them."""
+    return [data[at : at + 200_000] for at in range(0, len(data), 200_000)]
+
+
+# As ENDS, of streams with an event that is too large to be held.
+LARGE_ENDS: dict[str, tuple[list[bytes], RelayError | None, bytes, bool, str]] = {
+    "large: first": ([*cut(BIG), FINISH + DONE], None, BIG + FINISH + DONE, False, "ok"),
+    "large: behind a comment": ([PING, *cut(BIG), FINISH, b""], None, PING + BIG + FINISH, False, "ok"),
+    "large: in the middle": ([FIRST, *cut(BIG + FIRST + FINISH + DONE)], None, BIG.join([FIRST, FIRST]) + FINISH + DONE,
+                             False, "ok"),
+    "large: two in a row": ([*cut(BIG + BIG), DONE, b""], None, BIG + BIG + DONE, False, "ok"),
+    "large: in one piece": ([BIG[:-2], b"", BLANK + FINISH, b""], None, BIG + FINISH, False, "ok"),
+    "large: last, with a finish": ([FIRST, *cut(BIG_FINISH)], None, FIRST + BIG_FINISH, False, "ok"),
+    "large: last, an image": ([*cut(BIG_IMAGE), b""], None, BIG_IMAGE, False, "ok"),
+    "large: last but for its end": ([*cut(BIG_IMAGE[:-2])], None, BIG_IMAGE, False, "ok"),
+    "large: last but for half its end": ([*cut(BIG_IMAGE[:-1]), b""], None, BIG_IMAGE[:-1] + BLANK, False, "ok"),
+    "large: last, but no end": ([FIRST, *cut(BIG)], None, FIRST + BIG, True, "incomplete"),
+    "large: last, torn": ([*cut(BIG_IMAGE[:-9])], None, BIG_IMAGE[:-9] + BLANK, True, "incomplete"),
+    "large: torn behind a finish": ([FINISH, *cut(BIG[:-9])], None, FINISH + BIG[:-9] + BLANK, False, "ok"),
+    "large: an error": ([FIRST, *cut(BIG_ERROR), b""], None, FIRST + BIG_ERROR, False, "upstream_error"),
+    "large: cut": ([FIRST, *cut(BIG[:-9])], CUT, FIRST + BIG[:-9] + BLANK, True, "upstream_error"),
+    "large: cut behind it": ([FIRST, *cut(BIG)], CUT, FIRST + BIG, True, "upstream_error"),
+    "large: cut behind an error": ([FIRST + ERROR, *cut(BIG[:-9])], CUT, FIRST + ERROR + BIG[:-9] + BLANK, False,
+                                   "upstream_error"),
+    "large: stalled": ([*cut(BIG[:-9])], LATE, BIG[:-9] + BLANK, True, "upstream_timeout"),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("framed", [False, True])
-@pytest.mark.parametrize("case", ENDS)
+@pytest.mark.parametrize("case", [*ENDS, *LARGE_ENDS])
 def test_every_end_of_a_stream(tmp_path: Path, case: str, framed: bool) -> None:
-    pieces, fault, passed, breaks, outcome = ENDS[case]
+    pieces, fault, passed, breaks, outcome = (ENDS | LARGE_ENDS)[case]
     world = World(tmp_path, EVENTS)
 
     world.play(pieces, fault, framed=framed)
@@ -188,7 +227,45 @@ def test_every_end_of_a_stream(tmp_path: Path, case: str, framed: bool) -> None:
     assert (outcome, 200, len(world.sink.body)) == (record.outcome, record.status, record.bytes_out)
     assert (outcome == "ok") == (record.error is None)
     assert [record] == world.recorded_at_end
-    assert world.sink.body == world.kept()
+    assert world.sink.body[: BODY_KEPT + 1] == world.kept()
+
+
+def test_a_large_event_passes_as_it_comes_and_nothing_comes_between(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS, alias="fast", asks_usage=True)
+    held = 0
+    for number, piece in enumerate(cut(BIG)[:-1]):
+        world.delivery.take(piece, False)
+        held = max(held, (number + 1) * 200_000 - len(world.sink.body))
+        assert world.sink.torn == world.delivery.begun
+
+    assert world.sink.torn
+    assert held <= LARGE
+    world.sink.slow = True
+    assert world.delivery.take(cut(BIG)[-1] + FIRST + USAGE + FIRST[:9], False)
+    world.delivery.take(FIRST[9:] + FINISH + DONE, True)
+
+    expected = BIG + (FIRST + FIRST + FINISH).replace(b'"real"', b'"fast"') + DONE
+    assert (expected, False) == (world.sink.body, world.sink.torn)
+    assert [("ok", 9, 12)] == [(each.outcome, each.input_tokens, each.output_tokens) for each in world.records()]
+
+
+def test_the_usage_of_a_large_event_is_told(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS, rate=RATE)
+
+    world.play([FIRST, *cut(BIG_IMAGE)])
+
+    assert [(1000, 500, 450_000)] == [
+        (record.input_tokens, record.output_tokens, record.cost_nano) for record in world.recorded_at_end
+    ]
+
+
+def test_no_chunk_goes_past_a_large_event(tmp_path: Path) -> None:
+    world = World(tmp_path, EVENTS)
+
+    world.play([FIRST, FIRST, *cut(BIG[:-2]), FIRST, FIRST, FINISH + DONE], framed=True)
+
+    assert 1 == world.sink.chunks  # what comes first within the event is its end
+    assert FIRST * 2 + BIG[:-2] + FIRST * 2 + FINISH + DONE == world.sink.body
 
 
 def test_a_chunk_like_the_last_one_goes_out_as_it_stands(tmp_path: Path) -> None:

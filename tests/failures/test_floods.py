@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.client import Answer, chat
+from tests.faults import FaultProxy
 from tests.process import RelayProcess, Start
 from tests.upstream import DONE, Close, Step, Upstream, event, response, stream
 
@@ -93,6 +94,33 @@ def test_a_400_of_20_megabytes_is_not_gathered(relay: RelayProcess, upstream: Up
 
     assert (400, page) == (answer.status, answer.body)
     assert growth < 16 * MEGABYTE
+
+
+@pytest.fixture(scope="module", params=["wire", "httpx"])
+def bare(request: pytest.FixtureRequest, start: Start, upstream: Upstream, between: FaultProxy) -> RelayProcess:
+    """Nothing is kept of bodies. It has seen a stream."""
+    script = {"base_url": f"http://127.0.0.1:{between.port}/v1", "engine": request.param}
+    relay = start(log={"bodies": "none"}, upstreams={"script": script})
+    upstream.play("warm", *stream(event(b"x" * 4 * MEGABYTE), FINISH, DONE))
+    assert [200] * 4 == [relay.ask(chat("warm", stream=True)).status for _ in range(4)]
+    return relay
+
+
+@pytest.mark.parametrize("end", [b'"}]}\n\n' + FINISH + DONE, b""], ids=["ends", "never ends"])
+def test_an_event_of_100_megabytes_passes_as_it_comes(
+    bare: RelayProcess, upstream: Upstream, model: str, end: bytes
+) -> None:
+    """Of one event a megabyte is held at most: what is larger goes out, and the rest of it as it comes."""
+    large = [b'data: {"choices":[{"index":0,"image":"', *([b"x" * MEGABYTE] * 100), end]
+    upstream.play(model, *stream(*large))
+
+    answer, growth, _ = grown(bare, chat(model, stream=True))
+
+    assert (200, True) == (answer.status, answer.complete)
+    assert b"".join(large) == answer.body[: sum(map(len, large))]
+    assert bool(end) == (len(answer.body) == sum(map(len, large)))
+    assert growth < 12 * MEGABYTE
+    assert ("ok" if end else "incomplete") == bare.record(answer)["outcome"]
 
 
 def test_a_stream_of_megabyte_events_is_not_gathered(relay: RelayProcess, upstream: Upstream, model: str) -> None:

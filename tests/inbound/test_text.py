@@ -155,6 +155,18 @@ def test_the_last_words_come_with_the_end() -> None:
     assert (b"bye", True) == (outward.body, outward.ended)
 
 
+@pytest.mark.parametrize("events", [False, True])
+def test_an_event_that_comes_in_parts_is_no_words(events: bool) -> None:
+    outward, sink = writing(events=events)
+    outward.slow = True
+
+    assert not sink.part(b'data: {"choices":[{"delta":{"images":"' + b"x" * 100, False)
+    assert not sink.part(chunk("evil"), True)
+    sink.end(chunk("Hi") + DONE)
+
+    assert (b"data: Hi\n\n" if events else b"Hi") == outward.body
+
+
 def test_an_error_breaks_plain_text_off() -> None:
     outward, sink = writing(events=False)
     sink.write(chunk("Hi"))

@@ -71,6 +71,21 @@ async def test_a_silent_stream_says_so_after_each_whole_period(tmp_path: Path) -
     assert [b"", b"", PING, b"", PING, b"", PING] == said
 
 
+async def test_nothing_is_said_within_an_event_that_comes_in_parts(tmp_path: Path) -> None:
+    async with turn(tmp_path) as (stream, client, outbox):
+        stream.begin(begun(), False, True)
+        stream.start(200, b"", None)
+        stream.beat(PERIOD)
+        stream.part(b"data: 1", False)
+        for _ in range(LOOKS + 2):
+            assert stream.look(PERIOD / LOOKS)
+        stream.part(b"\n\n", True)
+        assert stream.look(PERIOD / LOOKS)
+        outbox.send()
+
+        assert received(client).endswith(b"\r\n\r\ndata: 1\n\n" + PING)
+
+
 @pytest.mark.parametrize(("chunks", "expected"), [(True, b"3\r\none\r\n3\r\ntwo\r\n"), (False, b"onetwo")])
 async def test_a_chunk_goes_out_as_it_came_behind_the_head_where_the_client_takes_chunks(
     tmp_path: Path, chunks: bool, expected: bytes

@@ -10,7 +10,7 @@ import pytest
 
 from tests.client import chat, request
 from tests.process import KEY, RelayProcess, Start
-from tests.upstream import DONE, END, Close, Never, Pause, Step, Upstream, drip, event, opening, piece, response
+from tests.upstream import DONE, END, Close, Never, Pause, Step, Upstream, drip, event, opening, piece, response, stream
 
 pytestmark = pytest.mark.faces("fast", "asgi")
 
@@ -148,6 +148,16 @@ def test_heartbeats_stand_between_events_and_only_after_the_head(relay: RelayPro
     assert b": ping\n" in answer.body
     assert numbered + EVENT + FINISH + DONE == answer.body.replace(b": ping\n", b"")
     assert answer.body.startswith(numbered)
+
+
+def test_no_heartbeat_stands_within_an_event_that_passes_as_it_comes(relay: RelayProcess, upstream: Upstream) -> None:
+    large = event({"choices": [{"index": 0, "delta": {"image": "x" * 3_000_000}}]})
+    upstream.play("patient-6", *stream(large[:2_000_000], Pause(0.4), large[2_000_000:], Pause(0.4), FINISH + DONE))
+
+    answer = relay.ask(chat("patient-6", stream=True))
+
+    assert answer.body.startswith(large + b": ping\n")
+    assert large + FINISH + DONE == answer.body.replace(b": ping\n", b"")
 
 
 @pytest.mark.parametrize("engine", ["wire", "httpx"])
