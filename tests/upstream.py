@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
@@ -138,10 +138,14 @@ class _Ear(asyncio.StreamReader):
 
 
 class Upstream:
-    """The server, in a thread of its own while the `with` lasts. Every method may be called from the test's thread."""
+    """The server, in a thread of its own while the `with` lasts. Every method may be called from the test's thread.
 
-    def __init__(self) -> None:
+    `patience` is asked after each answer for how many seconds the next request is waited for, before it hangs up.
+    """
+
+    def __init__(self, patience: Callable[[], float | None] = lambda: None) -> None:
         self.port = 0
+        self._patience = patience
         self.left: dict[int, float] = {}  # connection number -> when its read side saw EOF or RST
         self._seen: list[Seen] = []
         self._scripts: dict[str, deque[Sequence[Step]]] = {}
@@ -186,12 +190,15 @@ class Upstream:
         return asyncio.StreamReaderProtocol(ear, lambda _, writer: self._converse(ear, writer))
 
     async def _converse(self, ear: _Ear, writer: asyncio.StreamWriter) -> None:
-        number = next(self._numbers)
+        number, patience = next(self._numbers), None
         try:
             while not writer.is_closing():
-                seen = Seen(*await _read(ear), number, time.monotonic())
+                seen = Seen(*await asyncio.wait_for(_read(ear), patience), number, time.monotonic())
                 self._seen.append(seen)
                 await self._perform(self._script(seen.model), ear, writer)
+                patience = self._patience()
+        except TimeoutError:
+            pass
         except (ConnectionError, asyncio.IncompleteReadError):
             self.left[number] = time.monotonic()
         finally:
