@@ -16,7 +16,7 @@ from tests.process import KEY, RelayProcess, Start
 from tests.upstream import DONE, END, Never, Pause, Step, Upstream, drip, event, opening, piece, response
 from tests.waiting import until
 
-TIMES = 200
+TIMES = 1000
 SOON = 1.0  # seconds
 EVENT = event({"choices": [{"index": 0, "delta": {"content": "some words"}}]})
 FINISH = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
@@ -25,7 +25,7 @@ SCRIPTS: dict[str, tuple[Step, ...]] = {
     "silent": (Never(),),
     "silent in the stream": (opening(), piece(EVENT), Never()),
     "streams": (opening(), *drip(EVENT, every=0.002, times=30), piece(FINISH + DONE), END),
-    "no stream": (Pause(0.02), response({"choices": [{"message": {"content": "x" * 5000}}]})),
+    "no stream": (Pause(0.005), response({"choices": [{"message": {"content": "x" * 5000}}]})),
 }
 
 
@@ -69,7 +69,7 @@ def test_departures_at_random_bytes(relay: RelayProcess, proxy: FaultProxy, upst
 
 def read(client: Client, size: int) -> None:
     """That many bytes of the answer, or all that there are for a while."""
-    client.socket.settimeout(0.05)
+    client.socket.settimeout(0.01)  # several times the pause between two events
     try:
         while size > 0 and (data := client.socket.recv(size)):
             size -= len(data)
