@@ -1,6 +1,7 @@
 """An upstream that says far too much: the relay's memory stays as it is, and nobody waits for the end of it."""
 
 import gzip
+import json
 import time
 
 import pytest
@@ -49,6 +50,7 @@ def test_a_bomb_is_not_unpacked(relay: RelayProcess, upstream: Upstream, model: 
     assert growth < 16 * MEGABYTE
 
 
+KEPT = 1 << 20  # bytes of a body that the log keeps
 HEADS: dict[str, tuple[Step, ...]] = {
     "100 MB of headers": (b"HTTP/1.1 200 OK\r\n", *([b"x-flood: y\r\n" * 10_000] * 840)),
     "one header of 100 MB": (b"HTTP/1.1 200 OK\r\nx-flood: ", *([b"y" * MEGABYTE] * 100)),
@@ -59,13 +61,16 @@ HEADS: dict[str, tuple[Step, ...]] = {
 
 @pytest.mark.parametrize("case", HEADS)
 def test_a_head_without_end_is_a_502(relay: RelayProcess, upstream: Upstream, model: str, case: str) -> None:
+    """The memory that it takes is that of one read of a socket; cut into the shortest of lines, that is more."""
     upstream.play(model, *HEADS[case], Close())
 
-    answer, growth, took = grown(relay, chat(model))
+    goes = [grown(relay, chat(model)) for _ in range(3)]
 
-    assert (502, "upstream_error") == (answer.status, answer.error["code"])
-    assert took < LATE
-    assert growth < 5 * MEGABYTE  # one read of a socket, cut into the shortest of lines
+    assert [(502, "upstream_error")] * 3 == [(answer.status, answer.error["code"]) for answer, _, _ in goes]
+    assert max(took for _, _, took in goes) < LATE
+    least = min(growth for _, growth, _ in goes)  # the relay has other things to do
+    print(f"{least >> 10} KB more")  # noqa: T201
+    assert least < (5 if case == "100 MB of headers" else 1) * MEGABYTE
 
 
 @pytest.mark.parametrize(("kind", "most"), [("text/html", 8), ("application/json", 48)])
@@ -83,7 +88,8 @@ def test_an_error_of_20_megabytes_passes(
     assert growth < most * MEGABYTE
     row = relay.record(answer)
     assert (503, "upstream_error") == (row["status"], row["outcome"])
-    assert len(relay.run("show", row["id"], "--json").stdout) < 2 * MEGABYTE
+    shown = json.loads(relay.run("show", row["id"], "--json").stdout)
+    assert (page[:KEPT].decode(), ["response"]) == (shown["response"], shown["truncated"])
 
 
 def test_a_400_of_20_megabytes_is_not_gathered(relay: RelayProcess, upstream: Upstream, model: str) -> None:
