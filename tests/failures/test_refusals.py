@@ -5,9 +5,9 @@ Refusals in JSON are in tests/live/test_errors.py.
 
 import pytest
 
-from tests.client import chat
-from tests.process import RelayProcess, Start
-from tests.upstream import DONE, Upstream, event, response, stream
+from tests.client import chat, request
+from tests.process import KEY, RelayProcess, Start
+from tests.upstream import DONE, Never, Upstream, event, response, stream
 
 PAGE = b"<!doctype html><html><head><title>502</title></head><body>Bad gateway</body></html>\n"
 STATUSES = ["429 Too Many Requests", "500 Internal Server Error", "503 Service Unavailable"]
@@ -36,6 +36,18 @@ def test_a_page_of_html_passes_with_its_status_and_its_wait(
     assert "upstream" == answer.header("x-relay-error-source")
     assert answer.header("x-should-retry") in {"true", "false"}
     assert "upstream_error" == relay.record(answer)["outcome"]
+
+
+def test_a_page_is_passed_on_as_it_comes(relay: RelayProcess, upstream: Upstream, model: str) -> None:
+    whole = response(PAGE, "content-type: text/html", "retry-after: 7", status="503 Service Unavailable")
+    upstream.play(model, whole[:-10], Never())
+    with relay.connect() as client:
+        client.send(request(chat(model), key=KEY))
+        head = client.read_to(b"\r\n\r\n")
+
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 7\r\n" in head
+        assert client.read_to(PAGE[:-10][-20:])
 
 
 LIES: dict[str, bytes] = {
