@@ -13,9 +13,9 @@ from tests.waiting import until
 
 PLACES, TAKES = 20, 0.2  # connections, and seconds that each answer takes
 CAPACITY = PLACES / TAKES  # answers a second
-SECONDS, OFFERED = 8, int(3 * CAPACITY)  # requests a second
+SECONDS, OFFERED = 60, int(3 * CAPACITY)  # requests a second
 LINE = 10
-GROWTH = 16 << 20  # bytes
+GROWTH = 4 << 20  # bytes, half of them the cache of the store that it is still filling
 FINE = (Pause(TAKES), response({"choices": []}))
 
 
@@ -74,10 +74,12 @@ def relay(start: Start, upstream: Upstream) -> RelayProcess:
     )
 
 
+@pytest.mark.timeout(180)
 def test_three_times_as_much_as_there_is_room_for(relay: RelayProcess, upstream: Upstream, model: str) -> None:
     upstream.play(model, *FINE)
     before = offer(relay, model, int(CAPACITY), CAPACITY / 2)
     assert {200} == {each.status for each in before}
+    before += offer(relay, model, 2 * OFFERED, OFFERED)  # what it needs once, it needs once
     usual = relay.memory()
     relay.forget_peak()
     began = time.monotonic()
@@ -87,15 +89,14 @@ def test_three_times_as_much_as_there_is_room_for(relay: RelayProcess, upstream:
     ended = time.monotonic()
     grown = relay.peak() - usual
     served = [each for each in told if each.status == 200]
-    refused = sorted([each for each in told if each.status == 503], key=lambda each: each.took)
+    refused = sorted(each.took for each in told if each.status == 503)
     assert SECONDS * OFFERED == len(told) == len(served) + len(refused)
     in_time = sum(each.at - began < SECONDS for each in served)
-    took = [refused[len(refused) * share // 100].took for share in (50, 99)]
+    took = [refused[len(refused) * share // 100] for share in (50, 99)]
     print(f"{in_time / SECONDS / CAPACITY:.0%} of the capacity; refused in {took}; {grown >> 10} KB more")  # noqa: T201
     assert in_time >= 0.9 * SECONDS * CAPACITY
-    assert all(b"\r\nretry-after: 1\r\n" in each.head for each in refused)
-    assert took[0] < 0.05
-    assert took[1] < 0.5  # the machine has other things to do
+    assert all(b"\r\nretry-after: 1\r\n" in each.head for each in told if each.status == 503)
+    assert took[1] < 0.05  # not the slowest of all: the machine has other things to do
     assert max(each.took for each in served) < TAKES + LINE / CAPACITY + 1  # nobody waited behind more than the line
     assert grown < GROWTH
 
