@@ -126,7 +126,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer(script: Script, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
+async def peer(
+    script: Script, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Peer]:
     """A server that plays `script` to every connection and closes it when the script ends."""
     server = Peer()
     playing_now: set[asyncio.Task[None]] = set()
@@ -149,7 +151,7 @@ async def peer(script: Script, *, host: str = "127.0.0.1", tls: ssl.SSLContext |
 
         return asyncio.StreamReaderProtocol(ear, begin)
 
-    listening = await asyncio.get_running_loop().create_server(protocol, host, 0, ssl=tls, backlog=1000)
+    listening = await asyncio.get_running_loop().create_server(protocol, host, port, ssl=tls, backlog=1000)
     server.port = listening.sockets[0].getsockname()[1]
     literal = f"[{host}]" if ":" in host else host
     server.url = f"{'https' if tls else 'http'}://{literal}:{server.port}"
