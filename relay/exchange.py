@@ -96,7 +96,9 @@ class Engine(Protocol):
     def running(self) -> int:
         """How many requests it has: those whose answer is under way, and those that wait for a connection."""
 
-    def open(self, request: Request, body: Upload, within: float | None = None) -> Coroutine[Any, Any, Reply]:
+    def open(
+        self, request: Request, body: Upload, within: float | None = None, fresh: bool = False
+    ) -> Coroutine[Any, Any, Reply]:
         """Send `request` with `body`, and return when the head of the answer is in.
 
         Within `within` seconds from now, waiting for a connection included, the reply has to be `begun`; None leaves it
@@ -105,8 +107,8 @@ class Engine(Protocol):
         Raises UpstreamError (refused, reset, garbage), UpstreamTimeout (connect, first byte, `within`), Overloaded (no
         free connection in time, or too many who wait for one). The fault's `sent` is False where the upstream cannot
         have seen anything of the request, and `stale` True where a kept connection was closed before a byte of an
-        answer came: asked once more, it uses no connection that was kept for longer. Cancelled, it closes the
-        connection at once.
+        answer came: whoever asks once more wants a `fresh` one, and has it unless all are busy. Cancelled, it closes
+        the connection at once.
         """
 
     def retire(self) -> None:

@@ -72,21 +72,21 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
     """
     model = target.model
     credential = upstream.credentials.sole or _pick(upstream, model, tries)
-    may_ask_usage = model not in upstream.refuse_usage
+    may_ask_usage, fresh = model not in upstream.refuse_usage, False
     while True:
         request = head.requests.get(credential) or _request(credential, head)
         edited = edit(asked, head.endpoint, alias, target, may_ask_usage)
         try:
-            reply = await upstream.engine.open(request, edited.body, until - began / 1e9)
+            reply = await upstream.engine.open(request, edited.body, until - began / 1e9, fresh)
         except (RelayError, CancelledError) as fault:
             now = time.perf_counter_ns()
-            stale = isinstance(fault, UpstreamFault) and fault.stale and not (tries and tries[-1].unheard)
+            stale = isinstance(fault, UpstreamFault) and fault.stale and not fresh
             error, spent = fault.message if isinstance(fault, RelayError) else _GIVEN_UP, _ms(began, now)
             key = credential.fingerprint
             tries.append(Try(upstream.name, model, error=error, reused=stale, key=key, total_ms=spent))
             if not stale:
                 raise
-            began = now
+            began, fresh = now, True
             continue
         status, key, now = reply.status, credential.fingerprint, time.perf_counter_ns()
         spent = _ms(began, now)

@@ -82,7 +82,13 @@ class HttpxEngine:
         """See relay.exchange.Engine."""
         return self._tasks.requests
 
-    async def open(self, request: Request, body: Upload, within: float | None = None) -> "HttpxReply":
+    async def open(
+        self,
+        request: Request,
+        body: Upload,
+        within: float | None = None,
+        fresh: bool = False,  # noqa: ARG002  # nobody can say of a connection of httpx that it was stale
+    ) -> "HttpxReply":
         """See relay.exchange.Engine."""
         progress = Progress(self._name, self._timeouts, None if within is None else Deadline.of(within))
         try:

@@ -159,11 +159,6 @@ class Connection(Reading, asyncio.Protocol):
         """Something of the answer has come."""
         return self._head or self._head_size > 0
 
-    @property
-    def stale(self) -> bool:
-        """The upstream had closed it before it was asked over it."""
-        return self._fault is not None and self._fault.stale
-
     def unused(self) -> None:
         """Who had it for a request does not send one."""
         self.busy = True
@@ -181,6 +176,7 @@ class Connection(Reading, asyncio.Protocol):
     def close(self) -> None:
         """Close at once, without lingering; nobody is to have it from this moment on."""
         self.closed = True
+        self._lines = []  # of a head that never came whole: they can be many
         if self._transport is not None:
             self._transport.abort()
         if not self.busy:

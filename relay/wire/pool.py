@@ -1,7 +1,7 @@
 """The pool: keep-alive connections to one origin, reused last in first out, never more than `max_connections`.
 
-Where the upstream had closed a kept connection before it was asked over it, it has most likely closed those that were
-kept for longer, too: none of them is used any more, so that who asks once more does so over a new one.
+Where the upstream had closed a kept connection before it was asked over it, it has most likely closed others as well:
+whoever asks once more does so over a new one, and those that are kept then are ended.
 """
 
 import asyncio
@@ -56,9 +56,13 @@ class Wire:
         self._period = sweep_period(min(limits))
         self._soon = _NEARLY * timeouts.first_byte  # who waits longer for a head needs no deadline of his own
 
-    def open(self, request: Request, body: Upload, within: float | None = None) -> Coroutine[Any, Any, Answer]:
+    def open(
+        self, request: Request, body: Upload, within: float | None = None, fresh: bool = False
+    ) -> Coroutine[Any, Any, Answer]:
         """See relay.exchange.Engine."""
         head = request.written or self._written(request)
+        if fresh:
+            return self._opened(head, body, None, within, fresh)
         connection = self._reuse()
         if connection is None or (within is not None and within < self._soon):
             return self._opened(head, body, connection, within)
@@ -66,11 +70,13 @@ class Wire:
         connection.alone = self._outbox.singles >= QUIET and len(self._all) - len(self._idle) == 1
         return connection.exchange(head, body)
 
-    async def _opened(self, head: bytes, body: Upload, connection: Connection | None, within: float | None) -> Answer:
+    async def _opened(
+        self, head: bytes, body: Upload, connection: Connection | None, within: float | None, fresh: bool = False
+    ) -> Answer:
         """The exchange for which no connection was idle, or whose head has a deadline."""
         deadline = None if within is None else Deadline.of(within)
         if connection is None:
-            connection = await self._fetched(deadline)
+            connection = await self._fetched(deadline, fresh)
         if within is not None:
             self._watch(within)
         connection.within, connection.alone = math.inf, False
@@ -118,9 +124,9 @@ class Wire:
         connection.reused = True
         return connection
 
-    async def _fetched(self, deadline: Deadline | None) -> Connection:
+    async def _fetched(self, deadline: Deadline | None, fresh: bool) -> Connection:
         """A connection that was not closed on its way here: but a new one that was knows its answer, or its fault."""
-        connection = await self._alone(self._acquire(deadline))
+        connection = await self._alone(self._acquire(deadline, fresh))
         while connection.closed and connection.reused:
             connection = await self._alone(self._acquire(deadline))
         return connection
@@ -141,13 +147,16 @@ class Wire:
             connection.spend()
         return connection
 
-    async def _acquire(self, deadline: Deadline | None) -> Connection:
+    async def _acquire(self, deadline: Deadline | None, fresh: bool = False) -> Connection:
         """A new connection, or, while there are as many as may be, the next that comes free."""
-        connection = self._reuse()
-        if connection is None and self._is_full:
+        if fresh:
+            for connection in tuple(self._idle):
+                connection.close()
+        found = self._reuse()
+        if found is None and self._is_full:
             await self._turn(deadline)
-            connection = self._reuse()
-        return connection or await self._connect(deadline)
+            found = self._reuse()
+        return found or await self._connect(deadline)
 
     @property
     def _is_full(self) -> bool:
@@ -223,9 +232,6 @@ class Wire:
                 self._idle.append(connection)
         elif connection in self._all:  # else told of twice: when it was closed, and when its socket was
             self._forget(connection)
-            if connection.stale:
-                for other in tuple(self._idle):
-                    other.close()
 
     def _forget(self, connection: Connection) -> None:
         """It is closed, and its place free, if not spoken for."""

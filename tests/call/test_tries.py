@@ -75,7 +75,7 @@ class Player:
     asked: list[bytes] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)  # seconds before its next answers
 
-    async def open(self, _request: Request, body: Upload, within: float | None = None) -> Answer:
+    async def open(self, _request: Request, body: Upload, within: float | None = None, _fresh: bool = False) -> Answer:
         assert isinstance(body, bytes)
         assert within is None or within > 0
         self.asked.append(body)

@@ -243,8 +243,48 @@ async def test_a_request_that_starts_at_the_very_end_of_another(build: Build) ->
 
 
 @pytest.mark.parametrize("kind", ["wire"])
-async def test_one_that_was_closed_before_it_was_asked_ends_all_that_were_kept_for_longer(build: Build) -> None:
-    """Its fault says so. The others are most likely closed as well, though nobody was told."""
+@pytest.mark.parametrize("turns", range(8))
+async def test_who_asks_once_more_does_so_over_a_new_connection(build: Build, turns: int) -> None:
+    """Not over one that was kept meanwhile, as the upstream may have closed that as well."""
+    both, four = asyncio.Event(), asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        number = len(server.talks)
+        await talk.request()
+        if len(server.requests) == 2:
+            both.set()
+        await both.wait()
+        await talk.send(whole(b"ok"))
+        await talk.request()
+        if len(server.requests) == 4:
+            four.set()
+        await four.wait()
+        if number == 2:  # it answers a little later, and closes then
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await talk.send(whole(b"ok"))
+            await talk.request()
+        talk.reset()
+
+    async def asking() -> tuple[bool, bytes]:
+        """As the door does it."""
+        try:
+            reply = await engine.open(*post())
+        except UpstreamError:
+            reply = await engine.open(*post(), fresh=True)
+            assert not reply.reused
+        return reply.reused, await pumped(reply)
+
+    async with peer(script) as server:
+        engine = build(server.url)
+        assert [(200, b"ok")] * 2 == await asyncio.gather(*[fetched(engine) for _ in range(2)])
+        first, second = await asyncio.gather(*[asking() for _ in range(2)])
+        assert {(False, b"ok"), (True, b"ok")} == {first, second}
+
+
+@pytest.mark.parametrize("kind", ["wire"])
+async def test_what_is_kept_when_somebody_asks_once_more_is_ended(build: Build) -> None:
+    """It makes room as well: there is no connection too many."""
     both = asyncio.Event()
 
     async def script(talk: Talk) -> None:
@@ -257,12 +297,12 @@ async def test_one_that_was_closed_before_it_was_asked_ends_all_that_were_kept_f
         talk.reset()
 
     async with peer(script) as server:
-        engine = build(server.url)
+        engine = build(server.url, max_connections=2)
         assert [(200, b"ok")] * 2 == await asyncio.gather(*[fetched(engine) for _ in range(2)])
         with pytest.raises(UpstreamError, match=r"before it answered") as caught:
             await engine.open(*post())
         assert (True, True) == (caught.value.stale, caught.value.sent)
-        reply = await engine.open(*post())
+        reply = await engine.open(*post(), fresh=True)
         assert (False, b"ok") == (reply.reused, await pumped(reply))
         assert [1, 1, 2] == sorted(len(talk.requests) for talk in server.talks)
 
@@ -322,7 +362,8 @@ async def test_for_what_is_sent_once_more_there_is_no_connection_too_many(build:
     async def insisting() -> tuple[int, bytes]:
         with suppress(UpstreamError):
             return await fetched(engine)
-        return await fetched(engine)
+        reply = await engine.open(*post(), fresh=True)
+        return reply.status, await pumped(reply)
 
     async with peer(script) as server:
         engine = build(server.url, max_connections=1)

@@ -63,10 +63,12 @@ class Player:
     requests: list[Request] = field(default_factory=list)
     sent: list[bytes] = field(default_factory=list)
     withins: list[float] = field(default_factory=list)
+    fresh: list[bool] = field(default_factory=list)
     running: int = 0
 
-    async def open(self, request: Request, body: Upload, within: float | None = None) -> Played:
+    async def open(self, request: Request, body: Upload, within: float | None = None, fresh: bool = False) -> Played:
         assert isinstance(body, bytes)
+        self.fresh.append(fresh)
         self.withins.append(within or 0.0)
         self.requests.append(request)
         self.sent.append(body)
@@ -131,6 +133,7 @@ async def test_a_request_over_a_connection_that_was_closed_before_is_sent_once_m
     assert [(None, True, None), (200, False, 0.25)] == [(one.status, one.reused, one.connect_ms) for one in tries]
     assert ["Closed before it answered.", None] == [one.error for one in tries]
     assert 50 >= player.withins[0] >= player.withins[1] > 0
+    assert [False, True] == player.fresh
 
 
 async def test_it_is_not_sent_a_third_time() -> None:

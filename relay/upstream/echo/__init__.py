@@ -72,7 +72,8 @@ class EchoEngine:
         self,
         request: Request,
         body: Upload,
-        within: float | None = None,  # noqa: ARG002  # it answers at once
+        within: float | None = None,  # noqa: ARG002  # it answers at once,
+        fresh: bool = False,  # noqa: ARG002  # and over nothing
     ) -> EchoReply:
         """Answer; what the OpenAI API would refuse is an answer too, with its status and error body."""
         asked = joined(body) if isinstance(body, (bytes, tuple)) else b"".join([part async for part in body])
