@@ -210,8 +210,8 @@ class Tries(msgspec.Struct, eq=False):
         targets = filled(plan.alias.fallback.get(why, ()), plan.asked) if why else ()
         if why is None or why in plan.fallbacks or not targets:
             return None
-        now_ = circumstances(account, self.asked, targets, self.health, "order")
-        found = fallback(plan.alias, why, plan.asked, now_)
+        at_present = circumstances(account, self.asked, targets, self.health, "order")
+        found = fallback(plan.alias, why, plan.asked, at_present)
         account.plan = plan.falling_back(why, found)
         step = self._course().instead(found.targets, now)
         if step is not None and self.refused is None:
