@@ -4,12 +4,11 @@ Every target of the plan is asked once, in order and without a pause. After that
 more, each when its wait is over. All of it ends when the caller's patience does.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
 
-from relay.routing import Plan, Target
+from relay.routing import Target
 from relay.verdict import Verdict
 
 PAUSE = 0.25  # seconds before the same target is asked once more, doubled each time
@@ -28,10 +27,10 @@ class Step(NamedTuple):
 class Course(msgspec.Struct, eq=False):
     """`more`: how often the same target may be asked once more; `until`: when all has to be over, in seconds."""
 
-    plan: Plan
+    targets: tuple[Target, ...]
     more: int
     until: float
-    ahead: int = 1  # the plan's first target that was not asked yet
+    ahead: int = 1  # the first target that was not asked yet
     later: list[tuple[float, Target]] = []  # those to ask once more, and when
     repeated: dict[str, int] = {}
 
@@ -43,16 +42,16 @@ class Course(msgspec.Struct, eq=False):
             self._note(target, verdict.wait, now)
         if self._is_over(now):
             return None
-        if self.ahead < len(self.plan.targets):
+        if self.ahead < len(self.targets):
             self.ahead += 1
-            return Step(self.plan.targets[self.ahead - 1])
+            return Step(self.targets[self.ahead - 1])
         return self._once_more(now)
 
     def instead(self, targets: tuple[Target, ...], now: float) -> Step | None:
-        """The first of other targets, for a request that the plan's refuse as it is."""
+        """The first of other targets, for a request that these refuse as it is."""
         if not targets or self._is_over(now):
             return None
-        self.plan = replace(self.plan, targets=targets)
+        self.targets = targets
         self.ahead = 1
         self.later = []
         return Step(targets[0])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.course import LEAST, PAUSE, WAIT_MAX, Course, Step
-from relay.routing import Alias, Plan, Target
+from relay.routing import Target
 from relay.verdict import Verdict
 
 A, B, C = Target("a", "m"), Target("b", "m"), Target("c", "m")
@@ -16,7 +16,7 @@ NOTHING = Verdict()
 
 
 def course(*targets: Target, more: int = 1, seconds: float = 600.0) -> Course:
-    return Course(Plan(Alias("m", (targets,)), "m", targets), more, NOW + seconds)
+    return Course(targets, more, NOW + seconds)
 
 
 def waits(seconds: float) -> Verdict:

@@ -228,7 +228,7 @@ class Tries(msgspec.Struct, eq=False):
 
     def _course(self) -> Course:
         if self.course is None:
-            self.course = Course(self.account.plan, self.account.setup.retries, self.until)
+            self.course = Course(self.account.plan.targets, self.account.setup.retries, self.until)
         return self.course
 
 

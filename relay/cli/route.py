@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from relay import routing
 from relay.cli import tables
 from relay.cli.options import Read, config_option, json_option
 from relay.errors import RelayError
@@ -154,6 +155,7 @@ def _share(planned: Plan, target: Target) -> float | None:
 def _told(view: View, planned: Plan) -> dict[str, Any]:
     """Everything, as `--json` prints it. Prices in USD per million tokens."""
     alias, running = planned.alias, view.running
+    decided = json.loads(routing.told(planned))
     return {
         "model": planned.asked,
         "alias": alias.name,
@@ -162,11 +164,8 @@ def _told(view: View, planned: Plan) -> dict[str, Any]:
         "strategy": alias.strategy,
         "drawn": _drawn(planned),
         "targets": [_target(view, planned, target) for target in planned.targets],
-        "dropped": _dropped(planned),
-        "fallback": {
-            why: {"targets": [each.name for each in found.targets], "dropped": _dropped(found)}
-            for why, found in planned.fallbacks.items()
-        },
+        "dropped": decided["dropped"],
+        "fallback": decided["fallback"],
         "limits": [{"name": name, "limit": limit} for name, limit in _limits(view.key)],
         "set": {name: json.loads(value) for name, value in alias.set.items()},
         "default": {name: json.loads(value) for name, value in alias.default.items()},
@@ -178,10 +177,6 @@ def _limits(key: Key | None) -> Iterator[tuple[str, int]]:
     for name, limit in (("rpm", key.rpm), ("concurrency", key.concurrency)) if key else ():
         if limit is not None:
             yield name, limit
-
-
-def _dropped(planned: Plan) -> list[dict[str, str]]:
-    return [{"target": each.target, "reason": each.reason} for each in planned.dropped]
 
 
 def _target(view: View, planned: Plan, target: Target) -> dict[str, Any]:

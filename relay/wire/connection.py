@@ -29,7 +29,7 @@ Released = Callable[["Connection", bool], None]
 
 
 class Connection(Reading, asyncio.Protocol):
-    """`released` is called once an answer is over: with True when the connection can be used again."""
+    """`released` is called once an answer is over, or it is closed: with True when it can be used again."""
 
     __slots__ = (
         "_bell", "_came", "_chunk", "_deadline", "_delivered", "_handed", "_held", "_loop", "_outbox", "_pace",
