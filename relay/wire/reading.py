@@ -11,6 +11,7 @@ from relay.repeat import Repeat
 from relay.wire.opening import Opening, Said
 
 _HEAD_MAX = 256 * 1024  # bytes of an answer's head, its informational answers included
+_LINES_MAX = 1000  # headers of an answer: of the shortest, each takes ten times the memory of its bytes
 _INFORMATIONAL_MAX = 32  # 1xx answers before the real one
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
@@ -72,7 +73,7 @@ class Reading:
         if not self._head:
             self._head_size += len(data)
             if self._head_size > _HEAD_MAX:
-                self._fault = UpstreamError(f"Upstream {self._name!r} sent too large a head.")
+                self._fault = self._too_large()
         elif began and self._fault is None and self.status not in BODILESS:  # of these no length says what follows
             found = self._repeat if self._reusable else self._opening  # whole, or begun
             found.learn(data, b"".join(self._body), (self.status, self.headers))
@@ -86,7 +87,10 @@ class Reading:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head:
             return  # a trailer, or known before
-        self._lines.append((name.lower(), value))
+        if len(self._lines) == _LINES_MAX:
+            self._fault = self._too_large()
+        else:
+            self._lines.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._head:
@@ -122,3 +126,6 @@ class Reading:
         self._informational += 1
         if self._informational > _INFORMATIONAL_MAX:
             self._fault = UpstreamError(f"Upstream {self._name!r} sent too many informational answers.")
+
+    def _too_large(self) -> UpstreamError:
+        return UpstreamError(f"Upstream {self._name!r} sent too large a head.")

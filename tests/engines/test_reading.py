@@ -1,5 +1,6 @@
 """An answer is read the same whatever came before it on its connection, and however the network cut it."""
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -117,3 +118,20 @@ def test_a_stream_that_began_as_the_last_one_is_read_to_its_end(first: bytes, re
 
     headers = ((b"transfer-encoding", b"chunked"),)
     assert [(200, headers, b"".join([first, *rest]), True, False, True, True, None)] * 3 == told
+
+
+@pytest.mark.parametrize(("lines", "fault"), [(1000, None), (1001, "Upstream 'up' sent too large a head.")])
+@pytest.mark.parametrize("early", [b"", EARLY * 3])
+def test_a_head_has_so_many_lines_at_most(lines: int, fault: str | None, early: bytes) -> None:
+    """Also cut in the middle; those of the answers before it are not counted."""
+    head = early + b"HTTP/1.1 200 OK\r\n" + b"a:\r\n" * (lines - 1) + b"content-length: 0\r\n\r\n"
+
+    told = [Telling().told(reads)[-1] for reads in ([head], [head[:700], head[700:]])]
+
+    assert [fault] * 2 == [each[-1] for each in told]
+
+
+def test_of_trailers_there_may_be_more() -> None:
+    *_, ended, _, fault = Telling().told([CHUNKED + chunk(b"a") + b"0\r\n" + b"a:\r\n" * 2000 + b"\r\n"])[-1]
+
+    assert (True, None) == (ended, fault)
