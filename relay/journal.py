@@ -19,7 +19,7 @@ from zlib import crc32
 
 from relay.errors import SetupFault
 from relay.outbox import Outbox
-from relay.record import BODY_KEPT, Batch, Entry, Record, read, written
+from relay.record import BODY_KEPT, Batch, Entry, Record, kept, read, written
 
 SEGMENT = 16 << 20  # bytes, after which the next segment is begun
 
@@ -159,7 +159,7 @@ def framed(together: Sequence[Kept]) -> list[bytes]:
 
 
 def _frame(record: Record, request: bytes | None, response: bytes | None) -> tuple[bytes, bytes, bytes]:
-    sent, got = _kept(request), _kept(response)
+    sent, got = _begin_of(request, BODY_KEPT), _begin_of(response, kept(record.status))
     lengths = _NONE if request is None else len(sent), _NONE if response is None else len(got)
     return _checked([record], *lengths), sent, got
 
@@ -277,8 +277,8 @@ def _begin(folder: Path) -> tuple[Path, int]:
     return path, file
 
 
-def _kept(body: bytes | None) -> bytes:
+def _begin_of(body: bytes | None, most: int) -> bytes:
     """What goes into the frame: of a body that is too long one byte more than is kept, which tells the store so."""
     if body is None:
         return b""
-    return body if len(body) <= BODY_KEPT else body[: BODY_KEPT + 1]
+    return body if len(body) <= most else body[: most + 1]

@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec.structs import asdict, replace
 
+from relay.exchange import ERROR
+
 Outcome = Literal[
     "ok", "client_disconnect", "upstream_error", "upstream_timeout", "refused", "relay_error", "incomplete"
 ]
@@ -95,7 +97,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     why: Why | None = None
 
 
-BODY_KEPT = 1 << 20  # bytes kept of a body
+BODY_KEPT = 1 << 20  # bytes kept of a body,
+ERROR_KEPT = 64 << 10  # and of an answer that is an error
 # What one log record shows, in this order, wherever it is printed.
 PUBLIC = (
     *("id", "started_at", "key", "alias", "upstream", "model", "endpoint", "stream", "status", "outcome", "error"),
@@ -113,7 +116,7 @@ _decode_old = msgspec.msgpack.Decoder(Record).decode
 class Entry(NamedTuple):
     """A record with the bodies that are kept of it; None is a body that is not kept, b"" one that was empty.
 
-    Of a body longer than BODY_KEPT its begin is enough, as long as at least one byte more tells that there was more.
+    Of a body longer than what is kept its begin is enough, as long as at least one byte more tells that there was more.
     """
 
     record: Record
@@ -150,6 +153,11 @@ def listed(line: bytes) -> bytes:
 def is_old(line: bytes) -> bool:
     """Whether a still older relay wrote it: in msgpack, where an array never begins with a bracket."""
     return not line.startswith(b"[")
+
+
+def kept(status: int) -> int:
+    """How many bytes are kept of an answer with that status."""
+    return BODY_KEPT if status < ERROR else ERROR_KEPT
 
 
 def public(record: Record) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from relay.errors import SetupFault
 from relay.journal import SEGMENT, Blotter, Journal, beside, claim, frames, segments
 from relay.outbox import Outbox
-from relay.record import BODY_KEPT, Entry, storable
+from relay.record import BODY_KEPT, ERROR_KEPT, Entry, storable
 from tests.records import Noted, record
 
 BODIES = st.none() | st.binary(max_size=40)
@@ -107,6 +107,13 @@ def test_a_long_body_is_cut_and_can_be_told_from_a_whole_one(tmp_path: Path) -> 
 
     (entry,) = read(tmp_path)
     assert (BODY_KEPT, BODY_KEPT + 1) == (len(entry.request or b""), len(entry.response or b""))
+
+
+def test_of_an_error_less_is_written(tmp_path: Path) -> None:
+    Journal(tmp_path).append(record("a", status=404), bytes(BODY_KEPT), bytes(BODY_KEPT))
+
+    (entry,) = read(tmp_path)
+    assert (BODY_KEPT, ERROR_KEPT + 1) == (len(entry.request or b""), len(entry.response or b""))
 
 
 def test_segments_end_at_their_size_and_stay_in_order(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from relay.errors import RelayError, UpstreamTimeout
 from relay.exchange import ERROR, Lines, lines
 from relay.journal import Blotter, Journal
 from relay.keys import Key
-from relay.record import BODY_KEPT, UNTOLD, Keep, Outcome, Record, Try, Why, attempts
+from relay.record import UNTOLD, Keep, Outcome, Record, Try, Why, attempts, kept
 from relay.routing import Alias, Plan, Target
 from relay.usage import Usage
 
@@ -99,7 +99,7 @@ class Account:
 
     def keeps(self, piece: bytes) -> None:
         """Keep a piece of the answer's body for the log, while there is not enough of it."""
-        if self.kept <= BODY_KEPT:
+        if self.kept <= kept(self.status):
             self.response.append(piece)
             self.kept += len(piece)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, Self
 
 from relay.errors import SetupFault
 from relay.keys import Key
-from relay.record import Batch, Record
+from relay.record import BODY_KEPT, Batch, Record, kept
 from relay.routing import matches
 
 
@@ -54,6 +54,14 @@ class Bodies(NamedTuple):
     request: bytes | None
     response: bytes | None
     truncated: tuple[str, ...] = ()
+
+    @classmethod
+    def cut(cls, request: bytes | None, response: bytes | None, status: int) -> Self:
+        """As much of them as is kept, where the answer had that status."""
+        most = kept(status)
+        sizes = ("request", request, BODY_KEPT), ("response", response, most)
+        longer = tuple(name for name, body, size in sizes if body is not None and len(body) > size)
+        return cls(request and request[:BODY_KEPT], response and response[:most], longer)
 
 
 class Place(NamedTuple):

@@ -46,20 +46,21 @@ _facet = attrgetter("key", "alias", "model", "status")
 _moment = attrgetter("started_at")
 
 
-def page(lines: Sequence[bytes]) -> tuple[Page, list[int]]:
-    """The page of what those lines hold, and for each line how many records stand before it.
+def page(lines: Sequence[bytes]) -> tuple[Page, list[tuple[int, int]]]:
+    """The page of what those lines hold, and for each line how many records stand before it and its first one's status.
 
     Raises msgspec.DecodeError for a line that is none.
     """
     heads: list[_Head] = []
-    before: list[int] = []
+    begins: list[tuple[int, int]] = []
     arrays = [listed(line) for line in lines]
     for array in arrays:
-        before.append(len(heads))
-        heads += _heads(array)
+        found = _heads(array)
+        begins.append((len(heads), found[0].status))
+        heads += found
     begun = list(map(_moment, heads))
     records = b"[%b]" % b",".join([array[1:-1] for array in arrays])
-    return Page(len(heads), min(begun), max(begun), records.decode(), tuple(set(map(_facet, heads)))), before
+    return Page(len(heads), min(begun), max(begun), records.decode(), tuple(set(map(_facet, heads)))), begins
 
 
 def newest_first(pages: Iterable[tuple[int, int, str]]) -> Iterator[tuple[int, Record]]:

@@ -16,7 +16,7 @@ import zstandard
 
 from relay.errors import SetupFault
 from relay.keys import Key
-from relay.record import BODY_KEPT, Batch, Record, is_old, read, written
+from relay.record import Batch, Record, is_old, read, written
 from relay.routing import WILDCARD
 from relay.store import Bodies, Filter, Place, StoreFault, spans
 from relay.store.mention import mentions
@@ -263,25 +263,26 @@ class SqliteStore:
 
     def _insert(self, first: int, batch: Batch) -> int:
         """A page, of which the first record gets that place; return how many records it has."""
-        made, before = page(batch.lines)
+        made, begins = page(batch.lines)
         self._db.execute(_QUERY["insert_page"], (first, *made[:-1]))
         self._insert_many("insert_facets", [(first, nth, *facet) for nth, facet in enumerate(made.facets)])
-        bodies = {first + before[index]: kept for index, kept in batch.bodies.items()}
-        if bodies:
+        if batch.bodies:
+            found = ((*begins[index], bodies) for index, bodies in batch.bodies.items())
+            bodies = {first + before: Bodies.cut(*bodies, status) for before, status, bodies in found}
             self._insert_bodies(first, made.until // _DAY, bodies)
         return made.number
 
-    def _insert_bodies(self, first: int, day: int, bodies: Mapping[int, tuple[bytes | None, bytes | None]]) -> None:
+    def _insert_bodies(self, first: int, day: int, bodies: Mapping[int, Bodies]) -> None:
         """The bodies of some records of a page, by their places; the requests' spans are stored."""
         answers, size, rows = [], 0, []
-        for place, (request, response) in bodies.items():
-            names = None if request is None else self._keep(request[:BODY_KEPT], day)
+        for place, (request, response, truncated) in bodies.items():
+            names = None if request is None else self._keep(request, day)
             begin = length = None
             if response is not None:
-                begin, length = size, min(len(response), BODY_KEPT)
-                answers.append(response[:BODY_KEPT])
+                begin, length = size, len(response)
+                answers.append(response)
                 size += length
-            rows.append((place, names, begin, length, _truncated(request, response)))
+            rows.append((place, names, begin, length, " ".join(truncated)))
         self._db.execute(_QUERY["insert_answers"], (first, size, self._packed(b"".join(answers))))
         self._insert_many("insert_bodies", rows)
 
@@ -388,11 +389,6 @@ def _asked(wanted: Filter) -> dict[str, Any]:
     first, last = wanted.status or (None, None)
     served = (wanted.model or "").partition("/")[2]  # by any upstream: which one is looked at in the record
     return {"key": wanted.key, "model": wanted.model, "served": served, "status_from": first, "status_to": last}
-
-
-def _truncated(request: bytes | None, response: bytes | None) -> str:
-    bodies = {"request": request, "response": response}
-    return " ".join(name for name, body in bodies.items() if body is not None and len(body) > BODY_KEPT)
 
 
 def _unpacked(data: bytes | None, size: int) -> bytes | None:

@@ -13,7 +13,7 @@ from relay.journal import Blotter, Journal, frames
 from relay.keys import Key
 from relay.outbox import Outbox
 from relay.pricing import Rate
-from relay.record import BODY_KEPT, Entry, Keep
+from relay.record import BODY_KEPT, ERROR_KEPT, Entry, Keep
 from relay.routing import Target
 from relay.usage import Usage
 from tests.requests import account, ask, begun, priced
@@ -139,13 +139,14 @@ def test_a_streams_words_are_redacted_event_by_event(tmp_path: Path) -> None:
     assert b"secret" not in (entries(noted.journal)[0].response or b"secret")
 
 
-def test_no_more_is_held_of_a_long_answer_than_is_kept(tmp_path: Path) -> None:
-    noted = account(Journal(tmp_path), keep="full", ask=ask(BODY), status=200)
+@pytest.mark.parametrize(("status", "most"), [(200, BODY_KEPT), (500, ERROR_KEPT)])
+def test_no_more_is_held_of_a_long_answer_than_is_kept(tmp_path: Path, status: int, most: int) -> None:
+    noted = account(Journal(tmp_path), keep="full", ask=ask(BODY), status=status)
     for _ in range(64):
-        noted.sends(bytes(BODY_KEPT // 8))
+        noted.sends(bytes(most // 8))
 
-    assert BODY_KEPT < sum(map(len, noted.response)) <= BODY_KEPT + BODY_KEPT // 8
-    assert 8 * BODY_KEPT == noted.bytes_out
+    assert most < sum(map(len, noted.response)) <= most + most // 8
+    assert 8 * most == noted.bytes_out
 
 
 def test_no_credential_is_left_in_an_error(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def test_a_page_has_all_records_and_what_filters_look_at() -> None:
     first, second = record("a", started_at=NOON + 5), record("b", started_at=NOON + 9, status=503)
     third, like_the_second = record("c", key=None), record("d", started_at=NOON + 7, status=503)
 
-    made, before = page([written([first, second]), written([third]), written([like_the_second])])
+    made, begins = page([written([first, second]), written([third]), written([like_the_second])])
 
     assert (4, NOON, NOON + 9) == (made.number, made.since, made.until)
     assert [first, second, third, like_the_second] == read(made.records.encode())
@@ -24,14 +24,14 @@ def test_a_page_has_all_records_and_what_filters_look_at() -> None:
         (None, "fast", "gpt-4o-mini", 200),
     } == set(made.facets)
     assert 3 == len(made.facets)
-    assert [0, 2, 3] == before
+    assert [(0, 200), (2, 200), (3, 503)] == begins
 
 
 def test_a_record_that_an_older_relay_wrote_by_itself_is_taken() -> None:
-    made, before = page([msgspec.json.encode(record("a")), written([record("b")])])
+    made, begins = page([msgspec.json.encode(record("a")), written([record("b")])])
 
     assert [record("a"), record("b")] == read(made.records.encode())
-    assert [0, 1] == before
+    assert [(0, 200), (1, 200)] == begins
 
 
 @pytest.mark.parametrize("line", [b"[no record]", b'[["req_1","x"]]', b'[["req_1",1', b"[[1,2]]"])

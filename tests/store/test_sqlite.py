@@ -18,7 +18,7 @@ from msgspec.structs import asdict
 
 from relay.errors import SetupFault
 from relay.keys import Key
-from relay.record import BODY_KEPT, Batch, Entry, Record, Why, storable
+from relay.record import BODY_KEPT, ERROR_KEPT, Batch, Entry, Record, Why, storable
 from relay.store import Bodies, Filter, Place, Store, StoreFault
 from relay.store.sqlite import SqliteStore
 from tests.records import DAY, NOON, batch, identity, record
@@ -246,6 +246,14 @@ def test_long_bodies_are_cut_and_marked(store: Store) -> None:
 
     assert Bodies(bytes(BODY_KEPT), b"x" * BODY_KEPT, ("request", "response")) == store.bodies(identity("a"))
     assert Bodies(b"short", b"x" * BODY_KEPT, ("response",)) == store.bodies(identity("b"))
+
+
+@pytest.mark.parametrize(("size", "cut"), [(ERROR_KEPT, ()), (ERROR_KEPT + 1, ("response",))])
+def test_less_is_kept_of_an_error(store: Store, size: int, cut: tuple[str, ...]) -> None:
+    store.insert(batch(Entry(record("a", status=500), bytes(size), b"x" * size), Entry(record("b"), b"", b"y" * size)))
+
+    assert Bodies(bytes(size), b"x" * ERROR_KEPT, cut) == store.bodies(identity("a"))
+    assert Bodies(b"", b"y" * size) == store.bodies(identity("b"))
 
 
 def test_bodies_of_no_request(store: Store) -> None:
