@@ -143,8 +143,6 @@ def conclude(relay: Relay, account: Account, tries: Tries | None) -> None:
 
 def refuse(account: Account, fault: RelayError, sink: Sink) -> None:
     """Answer with an error of the relay's own, and record it first."""
-    if fault.source == "upstream" and account.is_spent(fault.retry_after):
-        fault.should_retry = False
     account.hint = fault.should_retry, fault.retry_after
     body = fault.body(account.id)
     if fault.read:

@@ -117,7 +117,16 @@ class Tries(msgspec.Struct, eq=False):
             self.health.passed(self.target.name, opened.first_byte_ms, now)
 
     def failed(self, fault: RelayError, begun: bool) -> Step | None:
-        """What comes next after that fault; None where nothing does, as when the answer has `begun` to go out."""
+        """What comes next after that fault; None where nothing does, as when the answer has `begun` to go out.
+
+        The caller is told then not to try again either, where the relay has done so.
+        """
+        step = self._next(fault, begun)
+        if step is None and self.account.is_spent(fault.retry_after):
+            fault.should_retry = False
+        return step
+
+    def _next(self, fault: RelayError, begun: bool) -> Step | None:
         if self.account.outcome is not None or self.stands is not None:
             self.ended()  # the answer had said all, and is recorded: how its connection ends is nothing to anyone
             return None

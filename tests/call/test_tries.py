@@ -252,6 +252,24 @@ async def test_a_shutdown_in_the_pause_between_two_tries_asks_for_another(tmp_pa
     assert ["refused"] == [record.outcome for record in records(running)]
 
 
+FULL = Overloaded("busy", retry_after=1)
+BUSY = Answer([b"{}"], status=503, headers=(JSON, (b"retry-after-ms", b"20")))
+
+
+@pytest.mark.parametrize(("answers", "asked", "again"), [((FULL,), 1, b"true"), ((BUSY, FULL), 2, b"false")])
+def test_who_finds_the_line_full_is_asked_to_come_again_unless_the_relay_has_done_so(
+    tmp_path: Path, answers: tuple[Answer | RelayError, ...], asked: int, again: bytes
+) -> None:
+    running = alone(tmp_path, *answers)
+
+    (sink,) = ask(running)
+
+    assert (503, b"1", again) == (sink.status, sink.header(b"retry-after"), sink.header(b"x-should-retry"))
+    assert [(asked, again == b"true")] == [
+        (len(record.tries), record.why and record.why.should_retry) for record in records(running)
+    ]
+
+
 @pytest.mark.parametrize(("code", "again"), [(400, b"false"), (404, b"false"), (429, b"true"), (500, b"true")])
 def test_an_error_inside_a_200_says_whether_to_try_again(tmp_path: Path, code: int, again: bytes) -> None:
     running = alone(tmp_path, Answer([b'data: {"error":{"message":"no","code":%d}}\n\n' % code]))
