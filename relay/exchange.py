@@ -17,6 +17,7 @@ NO_SUCCESS, ERROR = 300, 400
 RATE_LIMITED = 429
 BODILESS = frozenset({204, 304})  # answers that end with their heads, whatever these say of a length (RFC 9112, 6.3)
 
+UNSENT = "nothing of the request had gone out"  # a note of a CancelledError for which that is so
 JOINED_MAX = 16 << 10  # bytes of a request's body that are cheaper copied than sent in pieces, or beside its head
 
 Header = tuple[bytes, bytes]  # names in lower case
@@ -108,7 +109,7 @@ class Engine(Protocol):
         free connection in time, or too many who wait for one). The fault's `sent` is False where the upstream cannot
         have seen anything of the request, and `stale` True where a kept connection was closed before a byte of an
         answer came: whoever asks once more wants a `fresh` one, and has it unless all are busy. Cancelled, it closes
-        the connection at once.
+        the connection at once; where that came before the request had gone out, the CancelledError has the note UNSENT.
         """
 
     def retire(self) -> None:

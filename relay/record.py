@@ -34,6 +34,7 @@ class Try(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):  # gc: val
     first_byte_ms: float | None = None
     key: str | None = None  # the fingerprint of the upstream's key
     total_ms: float | None = None  # of a try that was given up after its first byte; the last one's end is the record's
+    sent: bool = True  # the upstream may have seen the request
 
     @property
     def unheard(self) -> bool:
@@ -47,7 +48,7 @@ def attempts(tries: Iterable[Try]) -> int:
 
 
 class Why(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What was decided about a call where that was more than its one target and the model's name in its body.
+    """What was decided about a call, or guessed, where that was more than its one target and its model's name.
 
     `plan` is the candidates and the dropped ones, `patch` the edits of the body as a JSON Patch (RFC 6902). `call`: the
     id of the first of the requests in which a client made this call, of which this is retry number `retry`.
@@ -59,6 +60,7 @@ class Why(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     retry_after: float | None = None  # and after how many seconds
     retry: int = 0
     call: str | None = None
+    estimate: tuple[int | None, int | None] | None = None  # tokens in and out, where the upstream left one unsaid
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -87,7 +89,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cached_tokens: int | None
     reasoning_tokens: int | None
     cost_nano: int | None
-    usage_source: Literal["upstream", "none"]
+    usage_source: Literal["upstream", "estimated", "none"]  # what the cost goes by
     bytes_out: int
     client: str | None
     tags: tuple[str, ...] = ()
@@ -105,7 +107,7 @@ PUBLIC = (
     *("ttft_ms", "duration_ms", "overhead_us", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
     *("cost_usd", "attempts", "client", "tags"),
 )
-_DETAILS = ("usage_source", "bytes_out", "tries", "edits", "retry", "call")
+_DETAILS = ("usage_source", "estimate", "bytes_out", "tries", "edits", "retry", "call")
 _NANO = 1_000_000_000  # nano-dollars in a dollar
 _PLAIN = Why()  # of a record that has none
 _encode = msgspec.json.Encoder().encode
@@ -168,10 +170,17 @@ def public(record: Record) -> dict[str, Any]:
         "started_at": iso(record.started_at),
         "cost_usd": None if record.cost_nano is None else record.cost_nano / _NANO,
         "attempts": attempts(record.tries),
+        "estimate": estimate(record),
         "retry": why.retry,
         "call": why.call,
     }
     return {name: shown[name] for name in (*PUBLIC, *_DETAILS)}
+
+
+def estimate(record: Record) -> dict[str, int | None] | None:
+    """What was estimated where the upstream left something of its tokens unsaid; None where it did not."""
+    guess = record.why.estimate if record.why else None
+    return guess and {"input_tokens": guess[0], "output_tokens": guess[1]}
 
 
 def iso(moment: int) -> str:

@@ -52,7 +52,10 @@ class _Said(msgspec.Struct, gc=False):
             given, made = self.input_tokens_details, self.output_tokens_details
             if before is None and after is None:
                 return None
-        return Usage(before, after, given.cached_tokens if given else None, made.reasoning_tokens if made else None)
+        cached, reasoning = given.cached_tokens if given else None, made.reasoning_tokens if made else None
+        if cached and before is not None and cached > before:
+            before = cached = None  # they are part of it: one of the two is wrong
+        return Usage(before, after, cached, reasoning)
 
 
 class _Inner(msgspec.Struct, gc=False):

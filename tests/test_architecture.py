@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"errors", "sse", "exchange", "endpoints", "repeat", "story", "line", "outbox"},
     {"splice", "usage", "routing", "limits", "wire", "record", "verdict"},
-    {"pricing", "keys", "redaction", "health", "course"},
+    {"pricing", "keys", "redaction", "health", "course", "estimate"},
     {"config", "counters", "journal", "ask"},
     {"edits", "store", "session"},
     {"upstream"},
@@ -39,6 +39,7 @@ PURE = (
         "course",
         "session",
         "pricing",
+        "estimate",
         "record",
         "redaction",
     ),

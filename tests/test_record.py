@@ -12,7 +12,9 @@ CONTRACT = """id started_at key alias upstream model endpoint stream status outc
 
 def test_the_names_and_their_order() -> None:
     assert CONTRACT.split() == list(PUBLIC)
-    assert [*PUBLIC, "usage_source", "bytes_out", "tries", "edits", "retry", "call"] == list(public(record("r")))
+    assert [*PUBLIC, "usage_source", "estimate", "bytes_out", "tries", "edits", "retry", "call"] == list(
+        public(record("r"))
+    )
 
 
 def test_values_as_people_expect_them() -> None:
@@ -37,6 +39,16 @@ def test_unknown_stays_unknown() -> None:
 
     assert shown["cost_usd"] is None
     assert 0 == shown["attempts"]
+
+
+def test_what_was_estimated_stands_by_itself() -> None:
+    fields = {"input_tokens": None, "output_tokens": None, "usage_source": "estimated"}
+
+    shown = public(record("r", why=Why(estimate=(11, None)), **fields))
+
+    assert (None, None) == (shown["input_tokens"], shown["output_tokens"])
+    assert {"input_tokens": 11, "output_tokens": None} == shown["estimate"]
+    assert public(record("r"))["estimate"] is None
 
 
 def test_which_try_of_its_client_it_was() -> None:

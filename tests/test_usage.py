@@ -36,6 +36,14 @@ STATED: dict[str, tuple[Any, Usage | None]] = {
     "null in details": ({"usage": {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": None}}}, Usage(1)),
     "null for one": ({"usage": {"prompt_tokens": 3, "completion_tokens": None}}, Usage(3)),
     "unknown fields": ({"usage": {"prompt_tokens": 3, "queue_time": 0.1, "cost": "1"}}, Usage(3)),
+    "more cached than there was": (
+        {"usage": {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 10}}},
+        Usage(None, 3),
+    ),
+    "all of it cached": (
+        {"usage": {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 9}}},
+        Usage(9, None, 9),
+    ),
     "none": ({"id": "c"}, None),
     "null": ({"usage": None}, None),
     "empty": ({"usage": {}}, None),

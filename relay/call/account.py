@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 import msgspec
 
-from relay import pricing, redaction, routing
+from relay import estimate, pricing, redaction, routing
 from relay.ask import Ask, Head, new_id
 from relay.call.setup import Setup
 from relay.counters import FREE, Lease
 from relay.edits import Edited
 from relay.errors import RelayError, UpstreamTimeout
-from relay.exchange import ERROR, Lines, lines
+from relay.exchange import ERROR, NO_SUCCESS, Lines, lines
 from relay.journal import Blotter, Journal
 from relay.keys import Key
 from relay.record import UNTOLD, Keep, Outcome, Record, Try, Why, attempts, kept
@@ -26,6 +26,7 @@ from relay.routing import Alias, Plan, Target
 from relay.usage import Usage
 
 _NO_USAGE = Usage()
+_GIVEN_UP = frozenset({"client_disconnect", "upstream_timeout", "refused"})
 _UNREAD = Ask(b"", {}, None, stream=False)
 _NOWHERE = Target("", "")
 _NO_PLAN = Plan(Alias("", ()), "", ())
@@ -39,9 +40,10 @@ class Account:
     """
 
     __slots__ = (
-        "ask", "asked_at", "at", "began", "bytes_out", "call", "content_type", "cost", "edited", "error", "first_at",
-        "head", "hint", "id", "journal", "keep", "kept", "key", "last_at", "lease", "outcome", "plan",
-        "ready_at", "repeated", "response", "settled_at", "setup", "status", "target", "tries", "usage",
+        "answer", "ask", "asked_at", "at", "began", "bytes_out", "call", "content_type", "cost", "edited", "error",
+        "estimated", "first_at", "head", "hint", "id", "journal", "keep", "kept", "key", "last_at", "lease", "outcome",
+        "plan", "ready_at", "repeated", "response", "sample", "settled_at", "setup", "status", "target", "tries",
+        "usage",
     )  # fmt: skip
 
     head: Head  # these are there once it is opened
@@ -65,7 +67,10 @@ class Account:
         self.call: str | None = None  # the first request of this call, where the client tries it again
         self.lease: Lease = FREE
         self.tries: list[Try] = []
-        self.usage: Usage | None = None
+        self.usage: Usage | None = None  # as the upstream states it,
+        self.estimated: Usage | None = None  # and with what it left unsaid, or said against all reason
+        self.answer: bytes | None = None  # by which that is estimated: a whole answer,
+        self.sample: estimate.Sample | None = None  # or the first words of a stream
         self.cost: int | None = None  # in nano-dollars, rounded up; known once it is settled, if price and usage are
         self.status = 499  # of a client that left before it saw one
         self.content_type: str | None = None
@@ -111,7 +116,7 @@ class Account:
 
     def starts_over(self) -> None:
         """Forget what another try brought, of which nothing went to the client."""
-        self.usage = None
+        self.usage = self.answer = self.sample = None
         self.last_at = 0
 
     def is_spent(self, wait: float | None) -> bool:
@@ -136,6 +141,8 @@ class Account:
         self.outcome, self.error, self.settled_at = outcome, error, time.perf_counter_ns()
         self.lease.settle()
         rates, used, target = self.setup.rates, self.usage, self.target
+        if used is None or used.input is None or used.output is None:
+            used = self.estimated = self._estimate(used or _NO_USAGE)
         if rates and used is not None and target is not None and (rate := rates.get(target.name)) is not None:
             self.cost = pricing.cost(rate, used.input, used.output, used.cached)
         if self.keep == "none":
@@ -172,14 +179,14 @@ class Account:
             used.cached,
             used.reasoning,
             self.cost,
-            "upstream" if self.usage else "none",
+            "estimated" if self.estimated else "upstream" if self.usage else "none",
             self.bytes_out,
             head.client,
             head.tags,
             tuple(self.tries),
             self.edited.names,
             self.lease.read,
-            self._why() if self.plan.told or self.hint or self.edited.patch or head.retry else None,
+            self._why() if self.plan.told or self.hint or self.edited.patch or head.retry or self.estimated else None,
         )
 
     def _why(self) -> Why:
@@ -188,7 +195,32 @@ class Account:
         told = self.plan.told
         if not self.tries and self.plan.targets:  # nobody was asked: what its tries would tell is told by the plan
             told = routing.told(self.plan)
-        return Why(_raw(told), _raw(self.edited.patch), again, after, self.head.retry, self.call)
+        guess = None if self.estimated is None else (self.estimated.input, self.estimated.output)
+        return Why(_raw(told), _raw(self.edited.patch), again, after, self.head.retry, self.call, guess)
+
+    def _estimate(self, stated: Usage) -> Usage | None:
+        """What the call took, as far as the upstream leaves that open; None where all is said, or nothing was done."""
+        endpoint, given, made = self.head.endpoint, stated.input, stated.output
+        speaks = endpoint.finishes and made is None
+        if self.ask is None or not self._is_worked_on() or (given is not None and not speaks):
+            return None
+        if given is None:
+            given = estimate.prompt(self.ask.fields)
+        if speaks:
+            made = self._spoken()
+        return Usage(given, made, stated.cached, stated.reasoning)
+
+    def _spoken(self) -> int:
+        if self.sample is not None:
+            return self.sample.tokens(self.bytes_out)
+        return estimate.text(self.bytes_out) if self.answer is None else estimate.answer(self.answer)
+
+    def _is_worked_on(self) -> bool:
+        """Whether the upstream was at work to the end, or until it was given up: then it bills for that."""
+        last = self.tries[-1] if self.tries else None
+        if last is None or not last.sent or (last.status or 0) >= NO_SUCCESS:
+            return False
+        return self.outcome in _GIVEN_UP or (last.status is not None and self.status < ERROR)
 
     def _bodies(self) -> Sequence[bytes | None]:
         if self.ask is None:

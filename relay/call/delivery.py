@@ -10,31 +10,26 @@ waits. What goes wrong in it is kept in `fault`, which `drained` raises, or the 
 """
 
 import time
-from functools import lru_cache
 from typing import Protocol
 
 import msgspec
 
 from relay import edits, redaction, sse, usage
 from relay.call.account import Account, outcome_of
+from relay.call.heads import passed
 from relay.call.mending import completed, mended
 from relay.call.refrain import Refrain
 from relay.call.refusal import error_alone, first_error, may_pass
 from relay.call.sink import Sink
 from relay.errors import RelayError, UpstreamError, UpstreamFault
-from relay.exchange import ERROR, Chunk, Header, Lines, Reply, lines
+from relay.estimate import Sample
+from relay.exchange import ERROR, Chunk, Lines, Reply
 from relay.record import Outcome
 from relay.upstream.door import Opened
 from relay.verdict import wait_of
 
 _HELD_MAX = 8 << 20  # bytes of a JSON answer that are held for its cost; a larger one goes through as it comes
 _NANO = 10**9  # nano-dollars in a dollar
-_PASSED = frozenset({
-    b"content-type", b"content-encoding", b"content-language", b"content-disposition", b"retry-after",
-    b"retry-after-ms", b"x-should-retry", b"x-request-id", b"apim-request-id", b"cf-ray",
-})  # fmt: skip
-_PASSED_PREFIXES = (b"x-ratelimit-", b"openai-")
-_UNBUFFERED = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
 
 
 class Delivery(Protocol):
@@ -61,14 +56,15 @@ def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
     Raises UpstreamFault where the answer is nothing but an error.
     """
     reply = opened.reply
-    found = _passed(reply.status, reply.headers)
+    found = passed(reply.status, reply.headers)
     account.content_type = found.content_type
     whole = reply.whole
     delivery: Delivery
     if found.streams:
         refrain = Refrain(account, account.keep != "none")
         alias, hides_usage = account.plan.renamed, opened.edited.asks_usage
-        delivery = Stream(account, reply, found.told, sink, alias, hides_usage, refrain, refrain.chunk)
+        account.sample = sample = Sample()
+        delivery = Stream(account, reply, found.told, sink, alias, hides_usage, refrain, refrain.chunk, sample)
     else:
         told = found.told if reply.status < ERROR else found.told + _advice(account, reply)
         if found.held and whole is not None:  # nearly all that is no stream
@@ -88,13 +84,14 @@ def _answer(account: Account, reply: Reply, told: Lines, sink: Sink, body: bytes
         account.usage = usage.of_body(body)
         if account.usage is None and (fault := error_alone(body, _upstream(account), wait_of(reply.headers))):
             raise _scrubbed(fault, account)
+        account.answer = body
         if account.plan.renamed is not None:
             body = edits.renamed(body, account.plan.renamed)
     account.status = status
     account.sends(body)
     _settle(account, status)
     told = account.marks() + told
-    if account.cost is not None:
+    if account.cost is not None and account.estimated is None:
         told += b"x-relay-cost: %b\r\n" % (b"%d.%09d" % divmod(account.cost, _NANO)).rstrip(b"0").rstrip(b".")
     sink.answer(status, told, body)
 
@@ -115,30 +112,6 @@ def _advice(account: Account, reply: Reply) -> Lines:
     again = again and not account.is_spent(wait)
     account.hint = again, wait
     return b"x-should-retry: true\r\n" if again else b"x-should-retry: false\r\n"
-
-
-class _Passed(msgspec.Struct, frozen=True):
-    """What a head from an upstream comes to: the lines that go through, and the manner that fits what follows."""
-
-    told: Lines
-    content_type: str
-    streams: bool
-    held: bool
-
-
-@lru_cache(maxsize=256)  # most upstreams send the same head again and again
-def _passed(status: int, headers: tuple[Header, ...]) -> _Passed:
-    """The upstream's headers that go through; on an error also whose it is."""
-    found = [header for header in headers if header[0] in _PASSED or header[0].startswith(_PASSED_PREFIXES)]
-    said = dict(found)
-    if status >= ERROR:
-        found = [header for header in found if header[0] != b"x-should-retry"]  # which hangs on the tries
-        found.append((b"x-relay-error-source", b"upstream"))
-    kind = said.get(b"content-type", b"").lower()
-    readable = said.get(b"content-encoding", b"identity").lower() == b"identity"
-    streams = readable and kind.startswith(b"text/event-stream") and status < ERROR
-    told = lines([*found, *_UNBUFFERED] if streams else found)
-    return _Passed(told, kind.decode("latin-1"), streams, readable and kind.startswith(b"application/json"))
 
 
 def _upstream(account: Account) -> str:
@@ -231,6 +204,7 @@ class Stream(msgspec.Struct, eq=False):
     hides_usage: bool
     refrain: Refrain
     chunk: Chunk | None
+    sample: Sample
     splitter: sse.EventSplitter = msgspec.field(default_factory=sse.EventSplitter)
     meter: usage.Meter = msgspec.field(default_factory=usage.Meter)
     begun: bool = False
@@ -254,6 +228,8 @@ class Stream(msgspec.Struct, eq=False):
             self.account.last_at = time.perf_counter_ns()
             out += completed(self.splitter.rest())
         if out:
+            if self.sample.open:
+                self.sample.add(out, self.account.bytes_out)
             if last or self.alias is not None or not self._is_plain(out):
                 out = self._read(out)
         elif self.splitter.is_large:
@@ -375,7 +351,9 @@ class Stream(msgspec.Struct, eq=False):
 
     def _cut(self, outcome: Outcome, fault: RelayError, out: bytes = b"") -> None:
         """The one error event that a cut stream ends in, and the end."""
-        out += sse.event(fault.body(self.account.id))
+        error = sse.event(fault.body(self.account.id))
+        self.sample.own = len(error)
+        out += error
         self.account.sends(out)
         self.account.settle(outcome, fault.message)
         self.sink.end(out)

@@ -12,6 +12,7 @@ from relay.record import PUBLIC, Record, public
 
 _WIDE = 240  # characters, where no terminal says how wide it is
 _WIDEST = 80  # characters of a cell that a caller can fill
+_ESTIMATED, _AGAIN = ("usage_source", "estimate"), ("retry", "call")
 COLUMNS = ("time", "id", "key", "model", "status", "outcome", "tokens", "cost $", "first ms", "ms")
 
 
@@ -21,9 +22,12 @@ def print_json(shown: dict[str, Any]) -> None:
 
 
 def line(record: Record) -> dict[str, Any]:
-    """The record as `--json` prints it where there are many. Of what a client tried again it says which call it was."""
+    """The record as `--json` prints it where there are many.
+
+    Of what a client tried again it says which call it was, and of a cost that is estimated that it is.
+    """
     shown = public(record)
-    names = (*PUBLIC, "retry", "call") if shown["retry"] else PUBLIC
+    names = (*PUBLIC, *_ESTIMATED * (shown["estimate"] is not None), *_AGAIN * (shown["retry"] > 0))
     return {name: shown[name] for name in names}
 
 
@@ -91,11 +95,21 @@ def cells(record: Record) -> tuple[str, ...]:
         _short(served if record.alias in {None, record.model} else f"{record.alias} → {served}"),
         f"{record.status} ×{retry + 1}" if retry else str(record.status),  # noqa: RUF001  # the sign is meant
         record.outcome,
-        "-" if record.input_tokens is None else f"{record.input_tokens}+{_number(record.output_tokens)}",
-        "-" if record.cost_nano is None else f"{record.cost_nano / 1e9:.6f}",
+        _tokens(record),
+        "-" if record.cost_nano is None else f"{_about(record)}{record.cost_nano / 1e9:.6f}",
         _number(record.ttft_ms),
         _number(record.duration_ms),
     )
+
+
+def _tokens(record: Record) -> str:
+    """Those in and out, with a mark where one of them is estimated."""
+    used = (record.why and record.why.estimate) or (record.input_tokens, record.output_tokens)
+    return "-" if used[0] is None else f"{_about(record)}{used[0]}+{_number(used[1])}"
+
+
+def _about(record: Record) -> str:
+    return "~" if record.usage_source == "estimated" else ""
 
 
 def _short(text: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from relay.cli import tables
 from relay.cli.options import config_option, json_option
-from relay.record import Record, Try, Why, iso
+from relay.record import Record, Try, Why, estimate, iso
 
 # The edits that a record's other fields tell.
 _USAGE = {"op": "add", "path": "/stream_options/include_usage", "value": True}
@@ -53,6 +53,8 @@ def explained(record: Record) -> dict[str, Any]:
         "tries": list(_tries(record)),
         "edits": list(record.edits),
         "patch": json.loads(bytes(decided.patch) or b"null") or _patch(record),
+        "usage_source": record.usage_source,
+        "estimate": estimate(record),
         "limits": [{"name": limit, "limit": of, "left": left} for limit, of, left in record.limits],
         "status": record.status,
         "outcome": record.outcome,
@@ -119,6 +121,11 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
     yield "tries", [f"{at}. {each}" for at, each in enumerate(shown, 1)] or ["-"]
     yield "edits", list(_edits(told)) or ["-"]
     yield "limits", [f"{each['name']} {each['limit']}, {each['left']} left" for each in told["limits"]] or ["-"]
+    if (guess := told["estimate"]) is not None:
+        yield (
+            "tokens",
+            [f"about {guess['input_tokens']} in, {guess['output_tokens']} out; the upstream left that unsaid"],
+        )
     yield "answer", [f"HTTP {told['status']} ({told['outcome']}) after {_ms(told['duration_ms'])}"]
     yield "error", [told["error"] or "-"]
     yield "hint", [_hint(told["should_retry"], told["retry_after"])]

@@ -15,7 +15,7 @@ import msgspec
 from relay.ask import Ask, Head
 from relay.edits import Edited, edit
 from relay.errors import RelayError, UpstreamAuthFailed, UpstreamError, UpstreamFault
-from relay.exchange import NO_SUCCESS, RATE_LIMITED, Chunk, Drained, Engine, Reply, Request, Take
+from relay.exchange import NO_SUCCESS, RATE_LIMITED, UNSENT, Chunk, Drained, Engine, Reply, Request, Take
 from relay.line import Line
 from relay.record import Try
 from relay.routing import Alias, Target
@@ -29,7 +29,6 @@ _NOT_PASSED = REFUSED_KEY.union(_REDIRECTS)
 _REQUESTS_KEPT = 64
 _LONG = 64 << 10  # bytes of an error that nobody needs to look at
 _GATHERED_MAX = 8 << 20  # bytes of an answer that did not say how long it is
-_GIVEN_UP = "given up before it answered"
 _USAGE_OPTION = (b"stream_options", b"include_usage")
 
 
@@ -81,9 +80,8 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
         except (RelayError, CancelledError) as fault:
             now = time.perf_counter_ns()
             stale = isinstance(fault, UpstreamFault) and fault.stale and not fresh
-            error, spent = fault.message if isinstance(fault, RelayError) else _GIVEN_UP, _ms(began, now)
-            key = credential.fingerprint
-            tries.append(Try(upstream.name, model, error=error, reused=stale, key=key, total_ms=spent))
+            key, spent, (error, sent) = credential.fingerprint, _ms(began, now), _told(fault)
+            tries.append(Try(upstream.name, model, error=error, reused=stale, key=key, total_ms=spent, sent=sent))
             if not stale:
                 raise
             began, fresh = now, True
@@ -108,6 +106,14 @@ async def ask(  # noqa: PLR0917  # one call a request: by their names they would
         if not (edited.asks_usage and any(word in answer for word in _USAGE_OPTION)):
             return Opened(Gathered(reply, answer), edited, spent, time.perf_counter_ns())
         may_ask_usage, began = False, time.perf_counter_ns()
+
+
+def _told(fault: RelayError | CancelledError) -> tuple[str, bool]:
+    """How a try ended that brought no answer, and whether its upstream may have seen the request."""
+    if isinstance(fault, RelayError):
+        return fault.message, fault.sent
+    sent = UNSENT not in getattr(fault, "__notes__", ())
+    return "given up before it answered" if sent else "given up before it was asked", sent
 
 
 def _is_long(reply: Reply) -> bool:

@@ -17,7 +17,7 @@ import httpx
 
 from relay import config
 from relay.errors import Overloaded, UpstreamError, UpstreamTimeout
-from relay.exchange import FINAL, Chunk, Drained, Request, Take, Timeouts, Upload, joined
+from relay.exchange import FINAL, UNSENT, Chunk, Drained, Request, Take, Timeouts, Upload, joined
 from relay.line import Line, NoTurn
 from relay.upstream.progress import Progress, wall
 from relay.wire import Origin
@@ -251,8 +251,10 @@ class _Tasks:
             either: set[asyncio.Future[Any]] = {task, over}
             try:
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as cancelled:
                 progress.give_up(task)
+                if progress.sent_at is None:
+                    cancelled.add_note(UNSENT)
                 raise
         if not task.done():
             if progress.give_up(task):

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from relay.errors import Overloaded, UpstreamError, UpstreamFault, UpstreamTimeout
-from relay.exchange import Request, Timeouts, Upload, lines
+from relay.exchange import UNSENT, Request, Timeouts, Upload, lines
 from relay.line import Line, NoTurn
 from relay.outbox import QUIET, Outbox
 from relay.wire.answer import Answer
@@ -139,9 +139,10 @@ class Wire:
         except UpstreamFault as fault:
             fault.sent = False
             raise
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
             if task.done() and not task.cancelled() and task.exception() is None:
                 task.result().unused()  # it came just when nobody wanted it any more
+            cancelled.add_note(UNSENT)
             raise
         if connection.told:  # unasked: it would answer what comes next as well
             connection.spend()

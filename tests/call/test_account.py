@@ -8,15 +8,16 @@ import pytest
 
 from relay.counters import MemoryCounters
 from relay.edits import Edited
+from relay.endpoints import Endpoint
 from relay.exchange import headers
 from relay.journal import Blotter, Journal, frames
 from relay.keys import Key
 from relay.outbox import Outbox
 from relay.pricing import Rate
-from relay.record import BODY_KEPT, ERROR_KEPT, Entry, Keep
+from relay.record import BODY_KEPT, ERROR_KEPT, Entry, Keep, Outcome, Try, public
 from relay.routing import Target
 from relay.usage import Usage
-from tests.requests import account, ask, begun, priced
+from tests.requests import CHAT, EMBEDDINGS, account, ask, begun, priced
 
 RATE = Rate(150_000, 600_000, 75_000)
 BODY = b'{"model":"fast","messages":[{"role":"user","content":"hello"}]}'
@@ -109,6 +110,74 @@ def test_an_unknown_cost_is_none(tmp_path: Path, rate: Rate | None, usage: Usage
     noted.settle("ok")
 
     assert cost == noted.cost == entries(noted.journal)[0].record.cost_nano
+
+
+WORKED, FAILED = Try("up", "real", 200), Try("up", "real", 500)
+SENT, UNSENT = Try("up", "real", error="no answer"), Try("up", "real", error="no connection", sent=False)
+# The last try, the status that the client got, and the outcome; and whether the upstream bills for it.
+TAKEN: dict[str, tuple[Try | None, int, Outcome, bool]] = {
+    "answered": (WORKED, 200, "ok", True),
+    "cut": (WORKED, 200, "upstream_error", True),
+    "unfinished": (WORKED, 200, "incomplete", True),
+    "cut before a byte went out": (WORKED, 502, "upstream_error", False),
+    "left in the middle": (WORKED, 200, "client_disconnect", True),
+    "left while its answer was held": (WORKED, 499, "client_disconnect", True),
+    "left before it answered": (SENT, 499, "client_disconnect", True),
+    "left before it was asked": (UNSENT, 499, "client_disconnect", False),
+    "left after an error": (FAILED, 499, "client_disconnect", False),
+    "left at once": (None, 499, "client_disconnect", False),
+    "too slow": (SENT, 504, "upstream_timeout", True),
+    "no connection in time": (UNSENT, 504, "upstream_timeout", False),
+    "reset": (SENT, 502, "upstream_error", False),
+    "an error": (FAILED, 500, "upstream_error", False),
+    "stopped": (SENT, 503, "refused", True),
+    "refused": (None, 429, "refused", False),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_it_took_is_estimated_where_the_upstream_worked_and_did_not_say(tmp_path: Path, case: str) -> None:
+    last, status, outcome, bills = TAKEN[case]
+    noted = account(Journal(tmp_path), setup=priced(REAL, RATE), target=REAL, ask=ask(BODY), status=status)
+    noted.tries = [last] if last else []
+
+    noted.settle(outcome)
+
+    (record,) = (entry.record for entry in entries(noted.journal))
+    assert (None, None) == (record.input_tokens, record.output_tokens)
+    told = public(record)
+    if bills:
+        assert ("estimated", {"input_tokens": 9, "output_tokens": 0}) == (told["usage_source"], told["estimate"])
+        assert 9 * 150 == record.cost_nano
+    else:
+        assert ("none", None, None) == (told["usage_source"], told["estimate"], record.cost_nano)
+
+
+# What the upstream said, at which endpoint, and the estimate: only what it left unsaid is in it.
+SAID: dict[str, tuple[Usage | None, Endpoint, tuple[int | None, int | None] | None]] = {
+    "all": (Usage(5, 6), CHAT, None),
+    "no input": (Usage(None, 6), CHAT, (9, 6)),
+    "no output": (Usage(5), CHAT, (5, 2)),
+    "nothing": (None, CHAT, (9, 2)),
+    "zero": (Usage(0, 0), CHAT, None),
+    "vectors have no output": (Usage(5), EMBEDDINGS, None),
+    "nothing of vectors": (None, EMBEDDINGS, (9, None)),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_the_upstream_said_is_not_estimated(tmp_path: Path, case: str) -> None:
+    usage, endpoint, expected = SAID[case]
+    noted = account(Journal(tmp_path), begun(endpoint=endpoint), target=REAL, ask=ask(BODY), status=200, usage=usage)
+    noted.tries, noted.answer = [WORKED], b'{"choices":[{"message":{"content":"Hello"}}]}'
+
+    noted.settle("ok")
+
+    (record,) = (entry.record for entry in entries(noted.journal))
+    assert expected == (record.why and record.why.estimate)
+    assert (usage or Usage()) == Usage(record.input_tokens, record.output_tokens)
+    source = "upstream" if expected is None else "estimated"
+    assert source == record.usage_source
 
 
 KEPT: dict[Keep, tuple[bytes | None, bytes | None]] = {

@@ -32,6 +32,25 @@ def test_a_table_for_people(world: World) -> None:
         assert cell in shown
 
 
+ESTIMATED = record(
+    "a", input_tokens=None, output_tokens=None, usage_source="estimated", why=Why(estimate=(1200, 340)), cost_nano=3150
+)
+
+
+def test_what_is_estimated_is_told_apart(world: World) -> None:
+    of_vectors = record("b", input_tokens=None, usage_source="estimated", why=Why(estimate=(7, None)), cost_nano=None)
+    world.insert(Entry(ESTIMATED), Entry(of_vectors))
+
+    shown = world.run("log").stdout
+    rows = {row["client"]: row for row in world.json("log")}
+
+    assert all(f" {cell} " in shown for cell in ("~1200+340", "~0.000003", "~7+-"))
+    assert [*PUBLIC, "usage_source", "estimate"] == list(rows["a"])
+    assert ("estimated", {"input_tokens": 1200, "output_tokens": 340}) == (
+        *(rows["a"]["usage_source"], rows["a"]["estimate"]),
+    )
+
+
 def test_a_name_of_a_callers_own_fills_one_cell_alone(world: World) -> None:
     world.insert(Entry(record("a", alias="odd\n\x1b[31m" + "x" * 500)))
 

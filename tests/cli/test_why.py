@@ -128,6 +128,14 @@ def test_a_record_that_says_nothing_of_it_had_one_candidate(world: World) -> Non
     assert "seed, whose value was not noted" in world.run("why", identity("a")).stdout
 
 
+def test_what_was_estimated(world: World) -> None:
+    found = told(world, record("a", usage_source="estimated", why=Why(estimate=(12, 30))))
+
+    assert ("estimated", {"input_tokens": 12, "output_tokens": 30}) == (found["usage_source"], found["estimate"])
+    shown = world.run("why", identity("a")).stdout
+    assert "\ntokens       about 12 in, 30 out; the upstream left that unsaid\n" in shown
+
+
 def test_a_fallback_is_no_candidate(world: World) -> None:
     tries = (Try("openai", "small", 400, first_byte_ms=1.0), Try("local", "big", 200, first_byte_ms=2.0))
     found = told(world, record("a", upstream="local", model="big", tries=tries))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.exchange import Engine
+from relay.exchange import UNSENT, Engine
 from tests.engines.asking import Taker, fetched, post, until
 from tests.engines.conftest import Build
 from tests.engines.peer import CHUNKED, Peer, Talk, chunk, peer, stuck, whole
@@ -74,8 +74,19 @@ async def test_cancelled_before_the_head(build: Build, times: int) -> None:
         engine = build(server.url)
         asking = asyncio.create_task(engine.open(*post()))
         talk = await talking(server)
-        await cancelled(asking, times)
+        assert UNSENT not in await cancelled(asking, times)
         await gone(talk)
+
+
+async def test_cancelled_in_the_line(build: Build) -> None:
+    """Nothing had gone out, which is told."""
+    async with peer(stuck()) as server:
+        engine = build(server.url, max_connections=1)
+        first, second = (asyncio.create_task(engine.open(*post())) for _ in range(2))
+        await talking(server)
+        await until(lambda: engine.running == 2)
+        assert UNSENT in await cancelled(second, 1)
+        assert UNSENT not in await cancelled(first, 1)
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -125,8 +136,9 @@ async def test_cancelled_in_the_handshake(build: Build) -> None:
 
     async with peer(script) as server:
         asking = asyncio.create_task(build(server.url.replace("http:", "https:")).open(*post()))
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(asyncio.CancelledError) as left:
             await asking
+        assert [UNSENT] == left.value.__notes__
         await gone(server.talks[0])
 
 
@@ -211,13 +223,14 @@ async def test_a_fault_of_the_taker_ends_the_answer(build: Build) -> None:
         await gone(server.talks[0])
 
 
-async def cancelled(task: "asyncio.Task[object]", times: int) -> None:
-    """Cancel it, perhaps again while it cleans up."""
+async def cancelled(task: "asyncio.Task[object]", times: int) -> list[str]:
+    """Cancel it, perhaps again while it cleans up; return the notes of how it ended."""
     for _ in range(times):
         task.cancel()
         await asyncio.sleep(0)
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(asyncio.CancelledError) as left:
         await task
+    return getattr(left.value, "__notes__", [])
 
 
 async def storm(engine: Engine, server: Peer, seed: int) -> None:

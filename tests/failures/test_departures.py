@@ -65,6 +65,8 @@ def test_departures_at_random_bytes(relay: RelayProcess, proxy: FaultProxy, upst
     assert TIMES + 20 == len(rows) == len({row["id"] for row in rows})
     assert {f"{prefix}-{number}" for number in range(TIMES)} == {row["alias"] for row in rows} - {f"{prefix}-fine"}
     assert {row["outcome"] for row in rows} <= {"ok", "client_disconnect"}
+    assert all(row["estimate"]["input_tokens"] > 0 for row in rows)  # what was begun is billed, as far as it came
+    assert all(row["ttft_ms"] is None or row["estimate"]["output_tokens"] > 0 for row in rows if row["stream"])
 
 
 def read(client: Client, size: int) -> None:

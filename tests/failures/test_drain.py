@@ -78,10 +78,12 @@ def test_500_streams(start: Start, proxy: FaultProxy, upstream: Upstream, model:
         assert complete
         assert 1 == body.count(b"data: ")
         assert {"message", "type", "param", "code"} == json.loads(body.removeprefix(b"data: "))["error"].keys()
-    outcomes = [(row["alias"], row["outcome"]) for row in relay.log()]
+    rows = relay.log()
+    outcomes = [(row["alias"], row["outcome"]) for row in rows]
     assert STREAMS == len(outcomes)
     assert {"ok"} == {outcome for alias, outcome in outcomes if alias.endswith("ends")}
     assert {"refused"} == {outcome for alias, outcome in outcomes if alias.endswith("stays")}
+    assert {1} == {row["estimate"]["output_tokens"] for row in rows}  # what came is billed
     assert until(lambda: proxy.open == 0)
     assert "Traceback" not in relay.output
 

@@ -1,5 +1,6 @@
 """The one door out, with an engine that plays answers; and what configured upstreams become."""
 
+import asyncio
 import json
 import math
 import time
@@ -13,7 +14,7 @@ from relay import ask as asking
 from relay import config, endpoints
 from relay.config.secret import Secret
 from relay.errors import BadRequest, Overloaded, RelayError, SetupFault, UpstreamAuthFailed, UpstreamError
-from relay.exchange import Chunk, Drained, Header, Request, Take, Upload
+from relay.exchange import UNSENT, Chunk, Drained, Header, Request, Take, Upload
 from relay.record import Try
 from relay.routing import Alias, Target
 from relay.upstream import door, kinds
@@ -59,7 +60,7 @@ class Played:
 class Player:
     """An engine that plays its answers in turn; a fault is raised."""
 
-    answers: list[Played | RelayError]
+    answers: list[Played | RelayError | asyncio.CancelledError]
     requests: list[Request] = field(default_factory=list)
     sent: list[bytes] = field(default_factory=list)
     withins: list[float] = field(default_factory=list)
@@ -73,7 +74,7 @@ class Player:
         self.requests.append(request)
         self.sent.append(body)
         answer = self.answers.pop(0)
-        if isinstance(answer, RelayError):
+        if not isinstance(answer, Played):
             raise answer
         return answer
 
@@ -176,6 +177,23 @@ async def test_a_fault_is_written_down_and_raised() -> None:
     with pytest.raises(Overloaded):
         await opened(Player([Overloaded("All are busy.")]), tries=tries)
     assert [(None, "All are busy.")] == [(one.status, one.error) for one in tries]
+
+
+@pytest.mark.parametrize(
+    ("note", "error"), [(None, "given up before it answered"), (UNSENT, "given up before it was asked")]
+)
+async def test_who_leaves_is_told_apart_by_whether_the_upstream_can_have_seen_anything(
+    note: str | None, error: str
+) -> None:
+    left = asyncio.CancelledError()
+    if note is not None:
+        left.add_note(note)
+    tries: list[Try] = []
+
+    with pytest.raises(asyncio.CancelledError):
+        await opened(Player([left]), tries=tries)
+
+    assert [(error, note is None)] == [(each.error, each.sent) for each in tries]
 
 
 @pytest.mark.parametrize("status", [400, 422])
