@@ -21,17 +21,30 @@ _READ_MAX = 1 << 20  # bytes of an answer that is read for its words
 _SAMPLE = 4  # reads of a stream by which the rest of it is reckoned,
 _ENOUGH = 16 << 10  # or so many bytes of them,
 _LONG = 64 << 10  # of each at most so many,
-_EVENTS = 200  # and so many events
+_EVENTS = 50  # and so many events
 _PROMPT = ("messages", "input", "prompt", "instructions", "tools", "functions", "response_format")
 _MEDIA = (b'"image_url":', b'"input_audio":', b'"file_data":')
 _EACH = 1000  # tokens for one of those, about what a picture in full detail takes
 _ENCODED = (b";base64,", b'"data":')  # what stands before bytes that are no text
-_ANSWER = ("choices", "output", "delta")  # the fields of an answer, or of an event, in which it speaks
 _WORDS = frozenset(
     {"content", "text", "refusal", "reasoning", "reasoning_content", "arguments", "name", "delta", "transcript"}
 )
 _UNSAID = frozenset({"logprobs", "annotations"})  # what tells of words that stand beside it
 _SPEAKS = re.compile(rb'"(?:delta|text)":[ ]?["{]')
+
+
+_NULL = msgspec.Raw(b"null")
+
+
+class _Told(msgspec.Struct, gc=False):
+    """The fields of an answer, or of an event, in which it speaks."""
+
+    choices: msgspec.Raw = _NULL
+    output: msgspec.Raw = _NULL
+    delta: msgspec.Raw = _NULL
+
+
+_decode = msgspec.json.Decoder(_Told).decode
 
 
 def prompt(fields: Fields) -> int:
@@ -109,8 +122,9 @@ def _encoded(raw: bytes, mark: bytes) -> int:
 def _said(data: bytes) -> int | None:
     """How many bytes of words a JSON answer or event brings; None where it is none."""
     try:
-        told = msgspec.json.decode(data)
-        return sum(_words(told[name], name) for name in _ANSWER if name in told) if isinstance(told, dict) else None
+        told = _decode(data)
+        parts = ("choices", told.choices), ("output", told.output), ("delta", told.delta)
+        return sum(_words(msgspec.json.decode(raw), name) for name, raw in parts)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
