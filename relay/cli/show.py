@@ -58,7 +58,7 @@ def _value(body: bytes | None) -> Any:
         return None
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: nested too deep
         return body.decode(errors="replace")
 
 

@@ -12,7 +12,6 @@ from relay.record import PUBLIC, Record, public
 
 _WIDE = 240  # characters, where no terminal says how wide it is
 _WIDEST = 80  # characters of a cell that a caller can fill
-_ESTIMATED, _AGAIN = ("usage_source", "estimate"), ("retry", "call")
 COLUMNS = ("time", "id", "key", "model", "status", "outcome", "tokens", "cost $", "first ms", "ms")
 
 
@@ -22,12 +21,9 @@ def print_json(shown: dict[str, Any]) -> None:
 
 
 def line(record: Record) -> dict[str, Any]:
-    """The record as `--json` prints it where there are many.
-
-    Of what a client tried again it says which call it was, and of a cost that is estimated that it is.
-    """
+    """The record as `--json` prints it where there are many. Of what a client tried again it says which call it was."""
     shown = public(record)
-    names = (*PUBLIC, *_ESTIMATED * (shown["estimate"] is not None), *_AGAIN * (shown["retry"] > 0))
+    names = (*PUBLIC, "retry", "call") if shown["retry"] else PUBLIC
     return {name: shown[name] for name in names}
 
 

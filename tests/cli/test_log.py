@@ -42,13 +42,9 @@ def test_what_is_estimated_is_told_apart(world: World) -> None:
     world.insert(Entry(ESTIMATED), Entry(of_vectors))
 
     shown = world.run("log").stdout
-    rows = {row["client"]: row for row in world.json("log")}
 
     assert all(f" {cell} " in shown for cell in ("~1200+340", "~0.000003", "~7+-"))
-    assert [*PUBLIC, "usage_source", "estimate"] == list(rows["a"])
-    assert ("estimated", {"input_tokens": 1200, "output_tokens": 340}) == (
-        *(rows["a"]["usage_source"], rows["a"]["estimate"]),
-    )
+    assert {tuple(PUBLIC)} == {tuple(row) for row in world.json("log")}
 
 
 def test_a_name_of_a_callers_own_fills_one_cell_alone(world: World) -> None:

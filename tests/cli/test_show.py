@@ -62,7 +62,17 @@ def test_a_request_that_is_not_there(world: World) -> None:
     assert "more than one request begins with this" in complaint(done[1])
 
 
-@pytest.mark.parametrize("body", [None, b"words", b"[1]", bytes(BODY_KEPT + 1)])
+def test_what_is_nested_too_deep_is_text(world: World) -> None:
+    deep = b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    world.insert(Entry(record("a"), deep, deep))
+
+    (told,) = world.json("show", identity("a"))
+
+    assert deep.decode() == told["request"] == told["response"]
+    assert deep.decode() in world.run("show", identity("a")).stdout
+
+
+@pytest.mark.parametrize("body", [None, b"words", b"[1]", b"[" * 5000, bytes(BODY_KEPT + 1)])
 def test_a_request_that_cannot_be_made_again(world: World, body: bytes | None) -> None:
     world.insert(Entry(record("a"), body, None))
 

@@ -6,7 +6,6 @@ That each phase notices, and how soon, is in tests/live/test_disconnect.py.
 import random
 import time
 from functools import partial
-from uuid import uuid4
 
 import pytest
 
@@ -32,41 +31,46 @@ SCRIPTS: dict[str, tuple[Step, ...]] = {
 @pytest.fixture(scope="module")
 def relay(start: Start, between: FaultProxy) -> RelayProcess:
     """Two connections are all it may have: a place that is not given back is missed at once."""
-    return start(upstreams={"script": {"base_url": f"http://127.0.0.1:{between.port}/v1", "max_connections": 2}})
+    script = {"base_url": f"http://127.0.0.1:{between.port}/v1", "max_connections": 2}
+    prices = {"script/left": {"input": 1, "output": 1000}}
+    return start(upstreams={"script": script}, models={"left-*": "script/left", "*": "script/*"}, prices=prices)
 
 
 def test_departures_at_random_bytes(relay: RelayProcess, proxy: FaultProxy, upstream: Upstream) -> None:
     seed = random.randrange(2**32)  # noqa: S311 - a schedule, no secret
     print(f"the seed of the departures is {seed}")  # noqa: T201  # shown when the test fails
     luck = random.Random(seed)  # noqa: S311
-    prefix = uuid4().hex[:8]
     for number in range(TIMES):
-        model = f"{prefix}-{number}"
         script = luck.choice(list(SCRIPTS))
-        upstream.play(model, *SCRIPTS[script])
-        sent = request(chat(model, stream=script != "no stream"), key=KEY)
+        upstream.play("left", *SCRIPTS[script])
+        sent = request(chat(f"left-{number}", stream=script != "no stream"), key=KEY)
         with relay.connect() as client:
             client.send(sent)
-            assert until(partial(upstream.requests, model))
+            assert until(partial(asked, upstream, number))
             read(client, 0 if script == "silent" else luck.randint(0, 1500))
             gone = time.monotonic()
             luck.choice([client.leave, client.reset])()
-        call = upstream.requests(model)[0].connection
+        call = upstream.requests("left")[number].connection
         if "silent" in script:
             assert until(partial(upstream.left.get, call), within=5), number
             assert upstream.left[call] - gone < SOON, number
 
     began = time.monotonic()
-    upstream.play(f"{prefix}-fine", FINE)
-    assert [200] * 20 == [relay.ask(chat(f"{prefix}-fine")).status for _ in range(20)]
+    upstream.play("left", FINE)
+    assert [200] * 20 == [relay.ask(chat("left-fine")).status for _ in range(20)]
     assert time.monotonic() - began < SOON + 1
     assert proxy.open <= 2
-    rows = [row for row in relay.log() if row["alias"].startswith(prefix)]
+    rows = [row for row in relay.log() if row["model"] == "left"]
     assert TIMES + 20 == len(rows) == len({row["id"] for row in rows})
-    assert {f"{prefix}-{number}" for number in range(TIMES)} == {row["alias"] for row in rows} - {f"{prefix}-fine"}
+    assert {f"left-{number}" for number in range(TIMES)} == {row["alias"] for row in rows} - {"left-fine"}
     assert {row["outcome"] for row in rows} <= {"ok", "client_disconnect"}
-    assert all(row["estimate"]["input_tokens"] > 0 for row in rows)  # what was begun is billed, as far as it came
-    assert all(row["ttft_ms"] is None or row["estimate"]["output_tokens"] > 0 for row in rows if row["stream"])
+    assert all(row["cost_usd"] > 0 for row in rows)  # what was begun is billed, as far as it came
+    assert all(row["cost_usd"] > 0.001 for row in rows if row["stream"] and row["ttft_ms"] is not None)
+
+
+def asked(upstream: Upstream, number: int) -> bool:
+    """Whether more requests than that have come."""
+    return len(upstream.requests("left")) > number
 
 
 def read(client: Client, size: int) -> None:
