@@ -1,15 +1,10 @@
 """Estimate: about how many tokens a call took, where its upstream did not say so, or nothing to be believed. Pure.
 
-Knows the fields in which requests and answers bring words; no tokenizer, whose tables are larger than the relay, and
-right for one family of models. A token is taken for four bytes of text, as is usual for English prose, and an event of
-a stream that brings words for one token at least, as most models send them one by one.
+A token is taken for four bytes of text, as is usual for English prose: no tokenizer, whose tables are larger than the
+relay, and right for one family of models. What is text is known by the fields in which requests and answers bring it.
 """
 
 import math
-import re
-from collections.abc import Iterator
-from itertools import islice
-from typing import Any
 
 import msgspec
 
@@ -17,123 +12,130 @@ from relay import sse
 from relay.splice import Fields
 
 _BYTES = 4  # of text, for a token
-_READ_MAX = 1 << 20  # bytes of an answer that is read for its words
-_SAMPLE = 4  # reads of a stream by which the rest of it is reckoned,
-_ENOUGH = 16 << 10  # or so many bytes of them,
-_LONG = 64 << 10  # of each at most so many,
-_EVENTS = 50  # and so many events
 _PROMPT = ("messages", "input", "prompt", "instructions", "tools", "functions", "response_format")
 _MEDIA = (b'"image_url":', b'"input_audio":', b'"file_data":')
 _EACH = 1000  # tokens for one of those, about what a picture in full detail takes
 _ENCODED = (b";base64,", b'"data":')  # what stands before bytes that are no text
-_WORDS = frozenset(
-    {"content", "text", "refusal", "reasoning", "reasoning_content", "arguments", "name", "delta", "transcript"}
-)
-_UNSAID = frozenset({"logprobs", "annotations"})  # what tells of words that stand beside it
-_SPEAKS = re.compile(rb'"(?:delta|text)":[ ]?["{]')
-
-
+_LOOKED_AT = 4 << 20  # bytes of a request that are looked through for these,
+_TIMES = 1000  # and how many of each
+_SOUNDS = frozenset({"response.audio.delta", "response.output_audio.delta"})  # events whose delta is no text
 _NULL = msgspec.Raw(b"null")
+_UNSAID = len(b"null")
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: msgspec.Raw = _NULL
+    arguments: msgspec.Raw = _NULL
+
+
+class _Call(msgspec.Struct, gc=False):
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: msgspec.Raw = _NULL
+    refusal: msgspec.Raw = _NULL
+    reasoning: msgspec.Raw = _NULL
+    reasoning_content: msgspec.Raw = _NULL
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    delta: _Message | None = None
+    message: _Message | None = None
+    text: msgspec.Raw = _NULL
+
+
+class _Part(msgspec.Struct, gc=False):
+    text: msgspec.Raw = _NULL
+    refusal: msgspec.Raw = _NULL
+
+
+class _Item(msgspec.Struct, gc=False):
+    content: list[_Part] | None = None
+    summary: list[_Part] | None = None
+    name: msgspec.Raw = _NULL
+    arguments: msgspec.Raw = _NULL
 
 
 class _Told(msgspec.Struct, gc=False):
-    """The fields of an answer, or of an event, in which it speaks."""
+    """An answer, or an event of one, as far as it speaks."""
 
-    choices: msgspec.Raw = _NULL
-    output: msgspec.Raw = _NULL
+    choices: list[_Choice] | None = None
+    output: list[_Item] | None = None
     delta: msgspec.Raw = _NULL
+    type: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Told).decode
 
 
-def prompt(fields: Fields) -> int:
-    """The tokens of a request with these fields."""
-    return sum(_tokens_of(bytes(fields[name])) for name in _PROMPT if name in fields)
-
-
-def answer(body: bytes) -> int:
-    """The tokens of a whole answer: of all of it, where it is no JSON, or too large to be read for its words."""
-    said = _said(body) if len(body) <= _READ_MAX else None
-    return text(len(body) if said is None else said)
-
-
-def text(size: int) -> int:
+def tokens(size: int) -> int:
     """The tokens of so many bytes of text."""
     return math.ceil(size / _BYTES)
 
 
-class Sample(msgspec.Struct, eq=False):
-    """The first reads of a stream in which it speaks.
-
-    `before`: bytes that went out before them; `own`: of what the relay said itself; `open`: more are wanted.
-    """
-
-    reads: list[bytes] = []
-    before: int = 0
-    own: int = 0
-    open: bool = True
-
-    def add(self, whole: bytes, sent: int) -> None:
-        """Take in whole events, before which so many bytes were sent, if it speaks in them."""
-        if _SPEAKS.search(whole):
-            if not self.reads:
-                self.before = sent
-            self.reads.append(whole[:_LONG])
-            self.open = len(self.reads) < _SAMPLE and sum(map(len, self.reads)) < _ENOUGH
-
-    def tokens(self, sent: int) -> int:
-        """The tokens of all that was sent, so many bytes: the rest brings as many for each byte as these reads do."""
-        known = [(len(event), _made(event)) for event in islice(self._events(), _EVENTS)]
-        size = sum(size for size, made in known if made)
-        if not size:
-            return 0
-        made, looked_at = sum(made for _, made in known), sum(size for size, _ in known)
-        rest = max(0, sent - self.before - self.own - looked_at)
-        return made + math.ceil(rest * made / size)
-
-    def _events(self) -> Iterator[bytes]:
-        return (event for whole in self.reads for event in sse.events(whole))
+def prompt(body: bytes, fields: Fields) -> int:
+    """The tokens of a request with that body and these fields. Of a long one its begin tells how much of it is text."""
+    size = sum(len(fields[name]) for name in _PROMPT if name in fields)
+    begin = body[:_LOOKED_AT]
+    share = len(body) / max(1, len(begin))
+    encoded = min(size, math.ceil(share * sum(_encoded(begin, mark) for mark in _ENCODED)))
+    return tokens(size - encoded) + math.ceil(share * _EACH * sum(map(begin.count, _MEDIA)))
 
 
-def _made(event: bytes) -> int:
-    """The tokens of an event."""
-    return text(_said(sse.data(event) or b"") or 0)
+def spoken(events: bytes) -> int:
+    """How many bytes of words these whole events bring."""
+    return sum(_words(told) for event in sse.events(events) if (told := _told(sse.data(event) or b"")))
 
 
-def _tokens_of(raw: bytes) -> int:
-    """The tokens of a JSON value, without what is no text in it."""
-    encoded = sum(_encoded(raw, mark) for mark in _ENCODED)
-    return text(len(raw) - encoded) + _EACH * sum(map(raw.count, _MEDIA))
+def written(body: bytes) -> int:
+    """How many bytes of words a whole answer brings: all of it, where it is no JSON that makes sense."""
+    told = _told(body)
+    return len(body) if told is None else _words(told)
 
 
-def _encoded(raw: bytes, mark: bytes) -> int:
+def _encoded(begin: bytes, mark: bytes) -> int:
     """How many bytes stand behind such marks, each up to the end of its string."""
     size = at = 0
-    while (at := raw.find(mark, at)) >= 0:
-        begin = at + len(mark)
-        at = raw.find(b'"', begin + 2)  # behind the quote that may begin it, and a space before that
+    for _ in range(_TIMES):
+        at = begin.find(mark, at)
         if at < 0:
-            return size + len(raw) - begin
-        size += at - begin
+            break
+        start = at + len(mark)
+        at = begin.find(b'"', start + 2)  # behind the quote that may begin it, and a space before that
+        if at < 0:
+            return size + len(begin) - start
+        size += at - start
     return size
 
 
-def _said(data: bytes) -> int | None:
-    """How many bytes of words a JSON answer or event brings; None where it is none."""
+def _told(data: bytes) -> _Told | None:
     try:
-        told = _decode(data)
-        parts = ("choices", told.choices), ("output", told.output), ("delta", told.delta)
-        return sum(_words(msgspec.json.decode(raw), name) for name, raw in parts)
+        return _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _words(value: Any, name: str) -> int:
-    if isinstance(value, str):
-        return len(value.encode()) if name in _WORDS else 0
-    if isinstance(value, list):
-        return sum(_words(part, name) for part in value)
-    if isinstance(value, dict):
-        return sum(_words(part, key) for key, part in value.items() if key not in _UNSAID)
-    return 0
+def _words(told: _Told) -> int:
+    size = 0 if told.type in _SOUNDS else _size(told.delta)
+    for choice in told.choices or ():
+        size += _size(choice.text)
+        for message in (choice.delta, choice.message):
+            size += _of_message(message) if message else 0
+    for item in told.output or ():
+        size += _size(item.name) + _size(item.arguments)
+        size += sum(_size(part.text) + _size(part.refusal) for part in (*(item.content or ()), *(item.summary or ())))
+    return size
+
+
+def _of_message(message: _Message) -> int:
+    calls = (call.function for call in message.tool_calls or () if call.function)
+    said = sum(map(_size, (message.content, message.refusal, message.reasoning, message.reasoning_content)))
+    return said + sum(_size(call.name) + _size(call.arguments) for call in calls)
+
+
+def _size(raw: msgspec.Raw) -> int:
+    """The bytes of a string as it is written, without its quotes; of a list of parts, of all of it."""
+    size = len(raw)
+    return 0 if size == _UNSAID and bytes(raw) == b"null" else size - 2

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import splice, sse
-from relay.estimate import Sample, answer, prompt
+from relay.estimate import prompt, spoken, tokens, written
 
 WORDS = "The quick brown fox jumps over the lazy dog. " * 40  # 1,800 bytes, 450 tokens
 PICTURE = "data:image/png;base64," + "iVBORw0KGgo" * 20_000
@@ -16,7 +16,7 @@ PICTURE = "data:image/png;base64," + "iVBORw0KGgo" * 20_000
 
 def asked(**fields: Any) -> int:
     body = json.dumps({"model": "m", **fields}).encode()
-    return prompt(splice.read(body))
+    return prompt(body, splice.read(body))
 
 
 def user(content: Any) -> list[dict[str, Any]]:
@@ -54,42 +54,64 @@ def test_a_request(case: str) -> None:
     assert least <= asked(**fields) <= most
 
 
-def test_an_encoding_without_an_end_is_no_text_either() -> None:
-    assert splice.read(b'{"input":";base64,"}')
-    assert prompt(splice.read(b'{"input":";base64,"}')) <= 3
+@pytest.mark.parametrize("begin", [";base64,", '"data":', ";base64,x", '"data":"'])
+def test_an_encoding_without_an_end_is_no_text_either(begin: str) -> None:
+    assert 0 <= asked(input=begin) <= 5
 
 
+def test_a_body_of_nothing_but_marks_is_looked_at_in_part() -> None:
+    """What is beyond that counts as text: nobody waits for who makes a request of a million of them."""
+    assert 1_900_000 < asked(input=[{"data": ""}] * 1_000_000) < 3_500_000
+
+
+def test_of_a_long_body_the_begin_tells_how_much_of_it_is_text() -> None:
+    assert 40 * len(PICTURE) > 8 << 20
+    assert asked(messages=user([{"image_url": {"url": PICTURE}}] * 40)) == pytest.approx(40_000, rel=0.1)
+
+
+SAID = len(WORDS)
+# What it says, and how many bytes of words that is.
 ANSWERS: dict[str, tuple[Any, int]] = {
-    "a chat": ({"id": "c", "choices": [{"message": {"role": "assistant", "content": WORDS}}]}, 450),
-    "two choices": ({"choices": [{"message": {"content": WORDS}}] * 2}, 900),
-    "in parts": ({"choices": [{"message": {"content": [{"type": "text", "text": WORDS}]}}]}, 450),
-    "thoughts": ({"choices": [{"message": {"content": WORDS, "reasoning_content": WORDS}}]}, 900),
-    "a tool's call": ({"choices": [{"message": {"tool_calls": [{"function": {"arguments": WORDS}}]}}]}, 450),
-    "a completion": ({"choices": [{"text": WORDS}]}, 450),
-    "a response": ({"instructions": WORDS, "output": [{"content": [{"type": "output_text", "text": WORDS}]}]}, 450),
-    "log probabilities": (
-        {"choices": [{"text": WORDS, "logprobs": {"content": [{"token": "The", "text": WORDS}]}}]},
-        450,
+    "a chat": ({"id": "c", "choices": [{"message": {"role": "assistant", "content": WORDS}}]}, SAID),
+    "two choices": ({"choices": [{"message": {"content": WORDS}}] * 2}, 2 * SAID),
+    "thoughts": ({"choices": [{"message": {"content": WORDS, "reasoning_content": WORDS}}]}, 2 * SAID),
+    "a refusal": ({"choices": [{"message": {"content": None, "refusal": WORDS}}]}, SAID),
+    "a tool's call": (
+        {"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": WORDS}}]}}]},
+        SAID + 1,
     ),
-    "other scripts": ({"choices": [{"text": "ありがとう"}]}, 4),
+    "a completion": ({"choices": [{"text": WORDS}]}, SAID),
+    "a response": ({"instructions": WORDS, "output": [{"content": [{"type": "output_text", "text": WORDS}]}]}, SAID),
+    "a response's thoughts": ({"output": [{"type": "reasoning", "summary": [{"text": WORDS}]}]}, SAID),
+    "a response's call": ({"output": [{"type": "function_call", "name": "f", "arguments": WORDS}]}, SAID + 1),
+    "log probabilities": ({"choices": [{"text": WORDS, "logprobs": {"content": [{"token": WORDS}] * 99}}]}, SAID),
+    "a sound": ({"choices": [{"message": {"content": None, "audio": {"data": WORDS * 99}}}]}, 0),
+    "four letters": ({"choices": [{"text": "null"}]}, 4),
     "nothing": ({"choices": []}, 0),
-    "no object": ([1], 1),
-    "too large to be read": ({"choices": [{"text": WORDS * 1000}]}, 450_007),
 }
 
 
 @pytest.mark.parametrize("case", ANSWERS)
 def test_a_whole_answer(case: str) -> None:
-    body, tokens = ANSWERS[case]
+    body, size = ANSWERS[case]
 
-    assert tokens == answer(json.dumps(body).encode())
+    assert size == written(json.dumps(body).encode())
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"Hello", b'{"a":NaN}', b"\xff", b'{"choices":[{"text":"\\ud800"}]}', b"[" * 100_000]
-)
-def test_what_is_no_json_is_text(body: bytes) -> None:
-    assert len(body) / 4 <= answer(body) < len(body) / 4 + 1
+def test_words_in_parts_count_with_what_is_around_them() -> None:
+    parts = [{"type": "text", "text": WORDS}]
+
+    assert SAID < written(json.dumps({"choices": [{"message": {"content": parts}}]}).encode()) < SAID + 50
+
+
+@pytest.mark.parametrize("body", [b"", b"Hello", b'{"a":NaN}', b"\xff", b'{"choices":[[]]}', b"[1]", b"[" * 100_000])
+def test_of_what_makes_no_sense_all_is_words(body: bytes) -> None:
+    assert len(body) == written(body)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, 0), (1, 1), (4, 1), (5, 2), (1800, 450)])
+def test_tokens(size: int, expected: int) -> None:
+    assert expected == tokens(size)
 
 
 def event(**fields: Any) -> bytes:
@@ -100,74 +122,35 @@ def chunk(**delta: Any) -> bytes:
     return event(id="chatcmpl-1", object="chat.completion.chunk", choices=[{"index": 0, "delta": delta}])
 
 
-def padded(number: int) -> bytes:
-    """As OpenAI hides how long each word is."""
-    choices = [{"index": 0, "delta": {"content": " fox"[: number % 4 + 1]}}]
-    return event(id="chatcmpl-1", choices=choices, obfuscation="x" * (8 - number % 4))
-
-
 ECHOED = event(type="response.created", response={"instructions": WORDS, "tools": [{"text": WORDS}], "text": {}})
+DONE = event(type="response.output_text.done", text=WORDS)
 BEGIN, HELLO = chunk(role="assistant", content=""), chunk(content="Hello")
-# What comes first, and then again and again, and how many tokens each of these is.
-STREAMS: dict[str, tuple[list[bytes], list[bytes], float]] = {
-    "one token at a time": ([BEGIN], [chunk(content=" fox")], 1),
-    "letters": ([BEGIN], [chunk(content="a")], 1),
-    "padded": ([BEGIN], [padded(number) for number in range(4)], 1),
-    "many at a time": ([BEGIN], [chunk(content=WORDS)], 450),
-    "thoughts": ([BEGIN], [chunk(reasoning_content="well")], 1),
-    "arguments": ([BEGIN], [chunk(tool_calls=[{"index": 0, "function": {"arguments": '{"a"'}}])], 1),
-    "a completion": ([], [event(id="c", choices=[{"index": 0, "text": " fox"}])], 1),
-    "a response": ([ECHOED], [event(type="response.output_text.delta", item_id="m", delta=" fox")], 1),
+STREAMS: dict[str, tuple[bytes, int]] = {
+    "a word": (HELLO, 5),
+    "its begin": (BEGIN, 0),
+    "its end": (event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]), 0),
+    "many choices": (BEGIN * 4 + HELLO * 4, 20),
+    "padded": (event(choices=[{"index": 0, "delta": {"content": " fox"}}], obfuscation="x" * 8), 4),
+    "thoughts": (chunk(reasoning_content="well"), 4),
+    "arguments": (chunk(tool_calls=[{"index": 0, "function": {"arguments": "a1"}}]), 2),
+    "a completion": (event(id="c", choices=[{"index": 0, "text": " fox"}]), 4),
+    "a response": (ECHOED + event(type="response.output_text.delta", item_id="m", delta=" fox") + DONE, 4),
+    "a response's sound": (event(type="response.audio.delta", delta="UklGR" * 99), 0),
+    "a comment": (b": ping\n\n", 0),
+    "in lines": (b'event: a\r\ndata: {"choices":[\r\ndata: {"text":"fox"}]}\r\n\r\n', 3),
+    "no JSON": (b"data: [DONE]\n\n" + b"data: {\n\n" + b'data: {"choices":7}\n\n' + HELLO, 5),
 }
 
 
-@pytest.mark.parametrize("together", [1, 7], ids=["each by itself", "seven in a read"])
-@pytest.mark.parametrize("times", [1, 2, 5, 300])
 @pytest.mark.parametrize("case", STREAMS)
-def test_a_stream_that_was_cut(case: str, times: int, together: int) -> None:
-    first, again, tokens = STREAMS[case]
-    events = [*first, *(again[number % len(again)] for number in range(times))]
-    sample, sent = Sample(), 0
-    for at in range(0, len(events), together):
-        read = b"".join(events[at : at + together])
-        if sample.open:
-            sample.add(read, sent)
-        sent += len(read)
+def test_events(case: str) -> None:
+    events, size = STREAMS[case]
 
-    assert sample.tokens(sent) == pytest.approx(times * tokens, rel=0.1, abs=1)
+    assert size == spoken(events)
 
 
-def test_one_that_did_not_speak() -> None:
-    sample = Sample()
-    sample.add(BEGIN, 0)
-
-    assert (0, 0) == (Sample().tokens(1000), sample.tokens(len(BEGIN)))
-
-
-def test_what_the_relay_says_itself_is_none_of_it() -> None:
-    sample = Sample()
-    sample.add(HELLO, 0)
-    sample.own = 500
-
-    assert 2 == sample.tokens(len(HELLO) + 500)
-
-
-def test_little_is_held_of_it() -> None:
-    sample = Sample()
-    large = chunk(content=WORDS * 100)
-    while sample.open:
-        sample.add(large, 0)
-
-    assert sum(map(len, sample.reads)) < 100_000
-
-
-@given(st.lists(st.binary(max_size=80), max_size=6), st.integers(0, 10**9))
-def test_anything_at_all(reads: list[bytes], sent: int) -> None:
-    sample = Sample()
-    for read in reads:
-        sample.add(b'data: {"delta":"a"}\n\n' + read, sent)
-
-    assert sample.tokens(sent) >= 0
-    for read in reads:
-        assert answer(read) >= 0
-        assert prompt(splice.read(json.dumps({"input": read.decode("latin-1")}).encode())) >= 1
+@given(st.binary(max_size=200))
+def test_anything_at_all(data: bytes) -> None:
+    assert spoken(data) >= 0
+    assert written(data) >= 0
+    assert asked(input=data.decode("latin-1")) >= 0

@@ -40,10 +40,10 @@ class Account:
     """
 
     __slots__ = (
-        "answer", "ask", "asked_at", "at", "began", "bytes_out", "call", "content_type", "cost", "edited", "error",
+        "ask", "asked_at", "at", "began", "bytes_out", "call", "content_type", "cost", "edited", "error",
         "estimated", "first_at", "head", "hint", "id", "journal", "keep", "kept", "key", "last_at", "lease", "outcome",
-        "plan", "ready_at", "repeated", "response", "sample", "settled_at", "setup", "status", "target", "tries",
-        "usage",
+        "plan", "ready_at", "repeated", "response", "settled_at", "setup", "status", "target", "tries",
+        "unread", "usage", "words",
     )  # fmt: skip
 
     head: Head  # these are there once it is opened
@@ -69,8 +69,8 @@ class Account:
         self.tries: list[Try] = []
         self.usage: Usage | None = None  # as the upstream states it,
         self.estimated: Usage | None = None  # and with what it left unsaid, or said against all reason
-        self.answer: bytes | None = None  # by which that is estimated: a whole answer,
-        self.sample: estimate.Sample | None = None  # or the first words of a stream
+        self.words = 0  # bytes of them that the answer brought so far,
+        self.unread = False  # unless it goes through as it comes, and nobody looks for them
         self.cost: int | None = None  # in nano-dollars, rounded up; known once it is settled, if price and usage are
         self.status = 499  # of a client that left before it saw one
         self.content_type: str | None = None
@@ -116,7 +116,7 @@ class Account:
 
     def starts_over(self) -> None:
         """Forget what another try brought, of which nothing went to the client."""
-        self.usage = self.answer = self.sample = None
+        self.usage, self.words = None, 0
         self.last_at = 0
 
     def is_spent(self, wait: float | None) -> bool:
@@ -142,7 +142,8 @@ class Account:
         self.lease.settle()
         rates, used, target = self.setup.rates, self.usage, self.target
         if used is None or used.input is None or used.output is None:
-            used = self.estimated = self._estimate(used or _NO_USAGE)
+            self.estimated = self._estimate(used or _NO_USAGE)
+            used = self.estimated or used
         if rates and used is not None and target is not None and (rate := rates.get(target.name)) is not None:
             self.cost = pricing.cost(rate, used.input, used.output, used.cached)
         if self.keep == "none":
@@ -205,15 +206,10 @@ class Account:
         if self.ask is None or not self._is_worked_on() or (given is not None and not speaks):
             return None
         if given is None:
-            given = estimate.prompt(self.ask.fields)
-        if speaks:
-            made = self._spoken()
+            given = estimate.prompt(self.ask.body, self.ask.fields)
+        if speaks and not self.unread:
+            made = estimate.tokens(self.words)
         return Usage(given, made, stated.cached, stated.reasoning)
-
-    def _spoken(self) -> int:
-        if self.sample is not None:
-            return self.sample.tokens(self.bytes_out)
-        return estimate.text(self.bytes_out) if self.answer is None else estimate.answer(self.answer)
 
     def _is_worked_on(self) -> bool:
         """Whether the upstream was at work to the end, or until it was given up: then it bills for that."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from relay import edits, redaction, sse, usage
+from relay import edits, estimate, redaction, sse, usage
 from relay.call.account import Account, outcome_of
 from relay.call.heads import passed
 from relay.call.mending import completed, mended
@@ -22,7 +22,6 @@ from relay.call.refrain import Refrain
 from relay.call.refusal import error_alone, first_error, may_pass
 from relay.call.sink import Sink
 from relay.errors import RelayError, UpstreamError, UpstreamFault
-from relay.estimate import Sample
 from relay.exchange import ERROR, Chunk, Lines, Reply
 from relay.record import Outcome
 from relay.upstream.door import Opened
@@ -63,8 +62,7 @@ def deliver(account: Account, opened: Opened, sink: Sink) -> Delivery | None:
     if found.streams:
         refrain = Refrain(account, account.keep != "none")
         alias, hides_usage = account.plan.renamed, opened.edited.asks_usage
-        account.sample = sample = Sample()
-        delivery = Stream(account, reply, found.told, sink, alias, hides_usage, refrain, refrain.chunk, sample)
+        delivery = Stream(account, reply, found.told, sink, alias, hides_usage, refrain, refrain.chunk)
     else:
         told = found.told if reply.status < ERROR else found.told + _advice(account, reply)
         if found.held and whole is not None:  # nearly all that is no stream
@@ -81,10 +79,11 @@ def _answer(account: Account, reply: Reply, told: Lines, sink: Sink, body: bytes
     """Settle, and send a whole answer. Raises UpstreamFault where it is nothing but an error."""
     status = reply.status
     if status < ERROR:
-        account.usage = usage.of_body(body)
-        if account.usage is None and (fault := error_alone(body, _upstream(account), wait_of(reply.headers))):
+        used = account.usage = usage.of_body(body)
+        if used is None and (fault := error_alone(body, _upstream(account), wait_of(reply.headers))):
             raise _scrubbed(fault, account)
-        account.answer = body
+        if used is None or (used.output is None and account.head.endpoint.finishes):
+            account.words = estimate.written(body)
         if account.plan.renamed is not None:
             body = edits.renamed(body, account.plan.renamed)
     account.status = status
@@ -159,6 +158,7 @@ class Whole(msgspec.Struct, eq=False):
         account = self.account
         if not account.first_at:
             account.status = self.reply.status
+            account.unread = True
             self.reply.begun()
             self.sink.start(account.status, account.marks() + self.told, len(piece) if last else None)
         account.sends(piece)
@@ -204,7 +204,6 @@ class Stream(msgspec.Struct, eq=False):
     hides_usage: bool
     refrain: Refrain
     chunk: Chunk | None
-    sample: Sample
     splitter: sse.EventSplitter = msgspec.field(default_factory=sse.EventSplitter)
     meter: usage.Meter = msgspec.field(default_factory=usage.Meter)
     begun: bool = False
@@ -228,8 +227,7 @@ class Stream(msgspec.Struct, eq=False):
             self.account.last_at = time.perf_counter_ns()
             out += completed(self.splitter.rest())
         if out:
-            if self.sample.open:
-                self.sample.add(out, self.account.bytes_out)
+            self.account.words += estimate.spoken(out)
             if last or self.alias is not None or not self._is_plain(out):
                 out = self._read(out)
         elif self.splitter.is_large:
@@ -351,9 +349,7 @@ class Stream(msgspec.Struct, eq=False):
 
     def _cut(self, outcome: Outcome, fault: RelayError, out: bytes = b"") -> None:
         """The one error event that a cut stream ends in, and the end."""
-        error = sse.event(fault.body(self.account.id))
-        self.sample.own = len(error)
-        out += error
+        out += sse.event(fault.body(self.account.id))
         self.account.sends(out)
         self.account.settle(outcome, fault.message)
         self.sink.end(out)

@@ -55,7 +55,9 @@ class Refrain(msgspec.Struct, eq=False):
             now(framed)
         except RuntimeError:
             return False
-        self.account.bytes_out += size - begin - 2
+        account = self.account
+        account.bytes_out += size - begin - 2
+        account.words += end - words
         if self.keeps:
-            self.account.keeps(unframed(framed, begin))
+            account.keeps(unframed(framed, begin))
         return True

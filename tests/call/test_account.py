@@ -140,6 +140,7 @@ def test_what_it_took_is_estimated_where_the_upstream_worked_and_did_not_say(tmp
     last, status, outcome, bills = TAKEN[case]
     noted = account(Journal(tmp_path), setup=priced(REAL, RATE), target=REAL, ask=ask(BODY), status=status)
     noted.tries = [last] if last else []
+    noted.sends(b'{"error":{"message":"what the relay itself says is no word of the model"}}')
 
     noted.settle(outcome)
 
@@ -163,13 +164,34 @@ SAID: dict[str, tuple[Usage | None, Endpoint, tuple[int | None, int | None] | No
     "vectors have no output": (Usage(5), EMBEDDINGS, None),
     "nothing of vectors": (None, EMBEDDINGS, (9, None)),
 }
+FREE_OUTPUT = Rate(10_000, 0, 10_000)
+
+
+def test_what_vectors_cost_is_known(tmp_path: Path) -> None:
+    """None were written, and that is all that their usage leaves unsaid."""
+    head, setup = begun(endpoint=EMBEDDINGS), priced(REAL, FREE_OUTPUT)
+    noted = account(Journal(tmp_path), head, setup, target=REAL, ask=ask(BODY), status=200, usage=Usage(8))
+    noted.tries = [WORKED]
+
+    noted.settle("ok")
+
+    assert (80, None) == (noted.cost, noted.estimated)
+
+
+def test_what_goes_through_unread_has_no_estimate(tmp_path: Path) -> None:
+    noted = account(Journal(tmp_path), setup=priced(REAL, RATE), target=REAL, ask=ask(BODY), status=200, unread=True)
+    noted.tries = [WORKED]
+
+    noted.settle("ok")
+
+    assert (Usage(9, None), None) == (noted.estimated, noted.cost)
 
 
 @pytest.mark.parametrize("case", SAID)
 def test_what_the_upstream_said_is_not_estimated(tmp_path: Path, case: str) -> None:
     usage, endpoint, expected = SAID[case]
     noted = account(Journal(tmp_path), begun(endpoint=endpoint), target=REAL, ask=ask(BODY), status=200, usage=usage)
-    noted.tries, noted.answer = [WORKED], b'{"choices":[{"message":{"content":"Hello"}}]}'
+    noted.tries, noted.words = [WORKED], len("Hello")
 
     noted.settle("ok")
 
