@@ -66,12 +66,15 @@ def readyz(relay: Relay, alarms: list[str]) -> httpx.Response:
         ({}, False, [], 503, "no upstream can be used"),
         (pool(401, None), False, [], 200, "ready"),
         (pool(401, 403), False, [], 503, "no upstream can be used"),
-        (ECHO | pool(401, 403), False, [], 200, "ready"),
+        (ECHO | pool(401, 403), False, [], 503, "no upstream can be used"),
+        (ECHO | pool(401, None), False, [], 200, "ready"),
+        ({"test": ECHO["echo"]}, False, [], 200, "ready"),
     ],
 )
 def test_readiness(
     tmp_path: Path, upstreams: dict[str, Upstream], draining: bool, alarms: list[str], status: int, said: str
 ) -> None:
+    """Echo is there for whoever has nothing else."""
     answer = readyz(running(tmp_path, upstreams, draining=draining), alarms)
 
     assert (status, said, alarms) == (answer.status_code, answer.json()["status"], answer.json()["alarms"])

@@ -11,6 +11,8 @@ from typing import Literal
 import msgspec
 
 from relay.call import Relay
+from relay.call.setup import Setup
+from relay.config import ECHO
 from relay.health import Vital
 from relay.upstream.credentials import REFUSED
 from relay.upstream.door import Upstream
@@ -63,10 +65,9 @@ class Readiness(msgspec.Struct, frozen=True):
 def readiness(relay: Relay, alarms: Sequence[str]) -> Readiness:
     """An alarm (the log cannot be written) is told, and keeps nothing from being served."""
     now, upstreams = time.perf_counter(), relay.setup.upstreams
-    usable = any(not upstream.credentials.refused for upstream in upstreams.values())
     expected = relay.health.first_bytes(now)
     return Readiness(
-        "draining" if relay.draining else "ready" if usable else "no upstream can be used",
+        "draining" if relay.draining else "ready" if _usable(relay.setup) else "no upstream can be used",
         alarms,
         {
             _written(name): _target(name, vital, expected.get(name, 0.0), upstreams.get(name.partition("/")[0]), now)
@@ -74,6 +75,14 @@ def readiness(relay: Relay, alarms: Sequence[str]) -> Readiness:
         },
         {name: _upstream(upstream, now) for name, upstream in upstreams.items()},
     )
+
+
+def _usable(setup: Setup) -> bool:
+    """Whether an upstream can be asked. The built-in one always can, and counts where there is no other."""
+    others = {name: upstream for name, upstream in setup.upstreams.items() if name != ECHO}
+    if others or setup.routes.off:
+        return any(not upstream.credentials.refused for upstream in others.values())
+    return bool(setup.upstreams)
 
 
 def _target(name: str, vital: Vital, first_byte_ms: float, upstream: Upstream | None, now: float) -> TargetState:

@@ -33,6 +33,9 @@ from relay.reload import Amend
 _BACKLOG = 4096
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as mallopt(3) calls them, less their M
 _TICK = 10  # of uvicorn's ticks in one second: with every tenth it makes the date of its answers anew
+# libuv, which looks names up for uvloop, gives half of its threads to that: by default two, so that as many name
+# servers that keep silent would hold up every upstream (https://docs.libuv.org/en/v1.x/threadpool.html).
+_THREADS, _LOOK_UPS = "UV_THREADPOOL_SIZE", 32
 log = logging.getLogger("relay")
 
 
@@ -68,6 +71,7 @@ def _amended(flags: Mapping[str, Any], config: Config) -> Config:
 def run(config: Config, amend: Amend, sockets: list[socket.socket], banner: str, parent: int | None = None) -> int:
     """Serve in this process until a signal, or until the process `parent` is gone; return the exit code."""
     keep_freed()
+    os.environ.setdefault(_THREADS, str(2 * _LOOK_UPS))
     app = App(config, os.environ, amend)
     app.open()
     server = Server(app, config, banner, parent)

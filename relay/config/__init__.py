@@ -4,10 +4,12 @@ from relay.config.document import ConfigFault, Fault
 from relay.config.file import faults, find, load, stamp
 from relay.config.restart import AT_START, restarts
 from relay.config.secret import Secret
+from relay.config.upstreams import ECHO
 from relay.config.values import Config, Kind, Log, Queue, Retry, Server, Stamp, StaticKey, Upstream
 
 __all__ = [
     "AT_START",
+    "ECHO",
     "Config",
     "ConfigFault",
     "Fault",

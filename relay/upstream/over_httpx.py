@@ -32,13 +32,16 @@ _TO_PARSER = ("stream", "_stream", "_httpcore_stream", "_stream", "_connection",
 # From a client to its connections: nor is there one to close those that are idle.
 _TO_CONNECTIONS = ("_transport", "_pool", "connections")
 
+_SWEEP = 1.0  # seconds until it is looked again for connections whose time is over
+
 T = TypeVar("T")
 
 
 class HttpxEngine:
     """The engine (relay.exchange.Engine) over `client`, of which only the transport is used: it adds no header.
 
-    `line` is who waits for a connection; `clock` gives the seconds by which an answer's pace and a connection's age go.
+    `line` is who waits for a connection, which is kept unused for `keep_alive` seconds; `clock` gives the seconds by
+    which an answer's pace and a connection's age go.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class HttpxEngine:
         line: Line,
         *,
         max_connections: int = 1000,
+        keep_alive: float = 3.5,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._name = name
@@ -57,7 +61,7 @@ class HttpxEngine:
         self._path = self._base.raw_path.rstrip(b"/")
         self._timeouts = timeouts
         self._client = client
-        self._tasks = _Tasks(name, max_connections, line, client, clock)
+        self._tasks = _Tasks(name, max_connections, line, client, keep_alive, clock)
 
     @classmethod
     def of(cls, spec: config.Upstream, line: Line) -> Self:
@@ -75,7 +79,8 @@ class HttpxEngine:
             limits=httpx.Limits(keepalive_expiry=spec.keep_alive),
         )
         client = httpx.AsyncClient(transport=transport, trust_env=False)
-        return cls(spec.name, spec.base_url, spec.timeouts, client, line, max_connections=spec.max_connections)
+        most, keep_alive = spec.max_connections, spec.keep_alive
+        return cls(spec.name, spec.base_url, spec.timeouts, client, line, max_connections=most, keep_alive=keep_alive)
 
     @property
     def running(self) -> int:
@@ -219,8 +224,18 @@ class _Tasks:
     httpcore cleans up with awaits, which nobody may cut short: so it does everything in tasks of its own.
     """
 
-    def __init__(self, name: str, most: int, line: Line, client: httpx.AsyncClient, clock: Callable[[], float]) -> None:
+    def __init__(  # noqa: PLR0917  # all of it is the engine's own
+        self,
+        name: str,
+        most: int,
+        line: Line,
+        client: httpx.AsyncClient,
+        keep_alive: float,
+        clock: Callable[[], float],
+    ) -> None:
         self.clock = clock
+        self._keep_alive = keep_alive
+        self._tidying: asyncio.TimerHandle | None = None
         self._name = name
         self._most = most
         self._taken = 0  # of the places
@@ -276,6 +291,15 @@ class _Tasks:
         del response.stream  # it knows the response, and with that the request
         if self._retired:
             await self._close_idle()
+        elif self._tidying is None and self.pools:
+            self._tidying = asyncio.get_running_loop().call_later(self._keep_alive, self._tidy)
+
+    def _tidy(self) -> None:
+        """Close what was unused for too long: httpcore does so when it is asked next, which may be never."""
+        self._tidying = None
+        self._begun(self._close_idle(expired=True))
+        if any(connection.is_idle() for connection in self._connections):
+            self._tidying = asyncio.get_running_loop().call_later(_SWEEP, self._tidy)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._ending.discard(task)
@@ -314,12 +338,19 @@ class _Tasks:
         self._retired = True
         self._begun(self._close_idle())
 
-    async def _close_idle(self) -> None:
-        for connection in list(_behind(self._client, _TO_CONNECTIONS) or ()):
-            if connection.is_idle():
+    @property
+    def _connections(self) -> list[Any]:
+        return list(_behind(self._client, _TO_CONNECTIONS) or ())
+
+    async def _close_idle(self, *, expired: bool = False) -> None:
+        """Close every connection that nobody uses, or those alone whose time is over."""
+        for connection in self._connections:
+            if connection.is_idle() and (connection.has_expired() or not expired):
                 await connection.aclose()
 
     async def stop(self) -> None:
+        if self._tidying is not None:
+            self._tidying.cancel()
         for task in self._running:
             task.cancel()
         if tasks := {*self._running, *self._ending}:

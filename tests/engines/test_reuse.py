@@ -431,6 +431,15 @@ async def test_an_idle_connection_is_not_kept_for_long(
         assert connections == len(server.talks)
 
 
+async def test_idle_connections_are_closed_also_when_nobody_asks_any_more(build: Build) -> None:
+    async with peer(playing(whole(b"ok"))) as server:
+        engine = build(server.url, keep_alive=0.2)
+        assert [(200, b"ok")] * 3 == await asyncio.gather(*[fetched(engine) for _ in range(3)])
+        assert 3 == len(server.talks)
+        for talk in server.talks:
+            await asyncio.wait_for(talk.gone.wait(), 10)
+
+
 @pytest.mark.parametrize(("keep_alive", "connections"), [(0.2, 2), (20.0, 1)])
 async def test_how_long_an_idle_connection_is_kept_is_written(
     build: Build, keep_alive: float, connections: int

@@ -128,6 +128,16 @@ def test_health_needs_no_key(relay: RelayProcess, path: str) -> None:
     assert 200 == relay.ask(method="GET", path=path, key=None).status
 
 
+def test_a_relay_whose_only_upstream_is_off_is_not_ready(start: Start) -> None:
+    """Though the built-in echo answers: nobody who is sent here comes for that."""
+    off = start(upstreams={"script": {"base_url": "http://127.0.0.1:1/v1", "api_key": "env:NOT_THERE"}})
+
+    answer = off.ask(method="GET", path="/readyz", key=None)
+
+    assert (503, "no upstream can be used") == (answer.status, answer.json()["status"])
+    assert 200 == off.ask(method="GET", path="/healthz", key=None).status
+
+
 def piece_of_text(content: str, finish: str | None = None) -> bytes:
     return event({"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": finish}]})
 

@@ -164,6 +164,17 @@ def test_a_keys_own_requests_wait_for_each_other(start: Start, upstream: Upstrea
     assert 5 == len(upstream.requests(model))
 
 
+def test_many_names_can_be_looked_up_at_a_time(start: Start, upstream: Upstream, model: str) -> None:
+    """Half of the threads are for that, so that a few name servers that keep silent hold up nobody else."""
+    relay = start(upstreams={"named": {"base_url": f"http://localhost:{upstream.port}/v1"}}, models={"*": "named/*"})
+    upstream.play(model, FINE)
+    before = relay.threads()
+
+    assert 200 == relay.ask(chat(model)).status
+
+    assert 64 == relay.threads() - before
+
+
 def test_an_address_is_connected_to_without_a_thread(relay: RelayProcess, upstream: Upstream, narrow: str) -> None:
     """The loop has few, which names without an answer may all be waiting in."""
     upstream.play(narrow, FINE)
