@@ -141,7 +141,7 @@ class Account:
         self.outcome, self.error, self.settled_at = outcome, error, time.perf_counter_ns()
         self.lease.settle()
         rates, used, target = self.setup.rates, self.usage, self.target
-        if used is None or used.input is None or used.output is None:
+        if used is None or used.input is None or not used.output:
             self.estimated = self._estimate(used or _NO_USAGE)
             used = self.estimated or used
         if rates and used is not None and target is not None and (rate := rates.get(target.name)) is not None:
@@ -200,9 +200,12 @@ class Account:
         return Why(_raw(told), _raw(self.edited.patch), again, after, self.head.retry, self.call, guess)
 
     def _estimate(self, stated: Usage) -> Usage | None:
-        """What the call took, as far as the upstream leaves that open; None where all is said, or nothing was done."""
+        """What the call took, as far as the upstream leaves that open; None where all is said, or nothing was done.
+
+        Some say at a stream's begin that nothing was written yet: of one that is cut that was the last word.
+        """
         endpoint, given, made = self.head.endpoint, stated.input, stated.output
-        speaks = endpoint.finishes and made is None
+        speaks = endpoint.finishes and (made is None or self.words > made == 0)
         if self.ask is None or not self._is_worked_on() or (given is not None and not speaks):
             return None
         if given is None:

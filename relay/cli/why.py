@@ -124,7 +124,7 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
     if (guess := told["estimate"]) is not None:
         yield (
             "tokens",
-            [f"about {guess['input_tokens']} in, {guess['output_tokens']} out; the upstream left that unsaid"],
+            [f"about {guess['input_tokens']} in, {guess['output_tokens']} out: estimated, as not all was said"],
         )
     yield "answer", [f"HTTP {told['status']} ({told['outcome']}) after {_ms(told['duration_ms'])}"]
     yield "error", [told["error"] or "-"]

@@ -160,10 +160,21 @@ SAID: dict[str, tuple[Usage | None, Endpoint, tuple[int | None, int | None] | No
     "no input": (Usage(None, 6), CHAT, (9, 6)),
     "no output": (Usage(5), CHAT, (5, 2)),
     "nothing": (None, CHAT, (9, 2)),
-    "zero": (Usage(0, 0), CHAT, None),
+    "no output, though there is": (Usage(5, 0), CHAT, (5, 2)),
     "vectors have no output": (Usage(5), EMBEDDINGS, None),
     "nothing of vectors": (None, EMBEDDINGS, (9, None)),
 }
+
+
+def test_nothing_may_have_been_taken(tmp_path: Path) -> None:
+    noted = account(Journal(tmp_path), target=REAL, ask=ask(BODY), status=200, usage=Usage(0, 0))
+    noted.tries = [WORKED]
+
+    noted.settle("ok")
+
+    assert noted.estimated is None
+
+
 FREE_OUTPUT = Rate(10_000, 0, 10_000)
 
 

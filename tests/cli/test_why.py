@@ -133,7 +133,7 @@ def test_what_was_estimated(world: World) -> None:
 
     assert ("estimated", {"input_tokens": 12, "output_tokens": 30}) == (found["usage_source"], found["estimate"])
     shown = world.run("why", identity("a")).stdout
-    assert "\ntokens       about 12 in, 30 out; the upstream left that unsaid\n" in shown
+    assert "\ntokens       about 12 in, 30 out: estimated, as not all was said\n" in shown
 
 
 def test_a_fallback_is_no_candidate(world: World) -> None:

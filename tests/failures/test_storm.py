@@ -345,7 +345,8 @@ def test_a_storm(start: Start, upstreams: dict[str, Upstream], between: FaultPro
         save(relay, **begin)
         reload(relay)
         held = assert_room_for_all(relay, upstreams)
-        save(relay, **{**begin, "queue": {"size": 1}})  # another queue is another engine for all
+        changed = {name: {**upstream, "keep_alive": "20s"} for name, upstream in begin["upstreams"].items()}
+        save(relay, **{**begin, "upstreams": changed})  # another engine for all
         reload(relay)
         assert until(lambda: not any(proxy.open for proxy in proxies), within=10)
         assert until(lambda: relay.sockets() <= sockets, within=5), relay.sockets()
