@@ -227,7 +227,8 @@ class Stream(msgspec.Struct, eq=False):
             self.account.last_at = time.perf_counter_ns()
             out += completed(self.splitter.rest())
         if out:
-            self.account.words += estimate.spoken(out)
+            if self.begun:
+                self.account.words += estimate.spoken(out)
             if last or self.alias is not None or not self._is_plain(out):
                 out = self._read(out)
         elif self.splitter.is_large:
@@ -237,10 +238,19 @@ class Stream(msgspec.Struct, eq=False):
             if not self._begin(out, last):
                 self.aside = self.fault is not None
                 return self.aside
-            held = self._send(out, last)
-            self._once_begun()
-            return held
+            return self._send_first(out, last)
         return self._send(out, last)
+
+    def _send_first(self, out: bytes, last: bool) -> bool:
+        """What comes first is in a hurry: its words are counted once they are out, unless with it all is settled."""
+        settled = last or self.meter.done
+        if settled:
+            self.account.words += estimate.spoken(out)
+        held = self._send(out, last)
+        if not settled:
+            self.account.words += estimate.spoken(out)
+        self._once_begun()
+        return held
 
     def _let_go(self) -> bool:
         """Pass on what there is of an event that is too large to be held."""
