@@ -19,6 +19,7 @@ import msgspec
 from relay.errors import ModelNotAllowed, ModelNotFound
 
 WILDCARD = "*"
+_ORDERS_KEPT = 128  # of the targets of one alias
 OFF = "is switched off"  # what is told of an upstream that cannot be asked until the configuration changes
 Strategy = Literal["order", "weighted", "least_busy", "fastest", "sticky"]
 
@@ -49,8 +50,8 @@ class Alias:
 
     `tiers` are asked in order, the targets within one as the strategy says; `targets` are those of all tiers. Those of
     `fallback` stand by: they are asked when a target refused a request for that reason. `stands_by` says that there
-    are any.
-    `is_plain`: it changes no parameters. `fixed`: the strategy has no choice, and no target asks for tags.
+    are any. `is_plain`: it changes no parameters. `fixed`: the strategy has no choice, and no target asks for tags.
+    `is_open`: it has one tier, whose targets are there for everybody, each once and by its own name.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Alias:
     stands_by: bool = field(init=False, repr=False, compare=False)
     fixed: bool = field(init=False, repr=False, compare=False)
     is_plain: bool = field(init=False, repr=False, compare=False)
+    is_open: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         targets = tuple(chain.from_iterable(self.tiers))
@@ -71,7 +73,10 @@ class Alias:
         object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "is_plain", not (self.set or self.default))
         object.__setattr__(self, "stands_by", any(self.fallback.values()))
-        object.__setattr__(self, "fixed", no_choice and not any(target.tags for target in targets))
+        tagged = any(target.tags for target in targets)
+        each_once = len({target.name for target in targets if target.model != WILDCARD}) == len(targets)
+        object.__setattr__(self, "fixed", no_choice and not tagged)
+        object.__setattr__(self, "is_open", len(self.tiers) == 1 and each_once and not tagged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,8 @@ class Plan:
 
     `fixed` says that it follows from the configuration alone. One of `Routes.plan` that is not has all the targets as
     they are written, and is made good by `plan`. `told` is what the record says of it: nothing of one target alone.
-    `renamed` is what the model is called in the answer; None is what the upstream calls it.
+    `renamed` is what the model is called in the answer; None is what the upstream calls it. In `orders` is what `drawn`
+    has made of it.
     """
 
     alias: Alias
@@ -99,6 +105,7 @@ class Plan:
     dropped: tuple[Dropped, ...] = ()
     fixed: bool = False
     fallbacks: Mapping[str, "Plan"] = field(default_factory=dict)
+    orders: dict[tuple[str, ...], "Plan"] = field(init=False, repr=False, compare=False, default_factory=dict)
     told: bytes = field(init=False, repr=False, compare=False)
     renamed: str | None = field(init=False, repr=False, compare=False)
 
@@ -228,6 +235,22 @@ def plan(alias: Alias, model: str, circumstances: Circumstances) -> Plan:
     another is left: a plan is only empty where every target asks for a tag that the caller lacks.
     """
     return Plan(alias, model, *_choose(alias.tiers, alias.strategy, model, circumstances))
+
+
+def drawn(known: Plan, circumstances: Circumstances) -> Plan:
+    """What `plan` comes to where the alias is open and every target can be asked; made once for each order.
+
+    `known` is what `Routes.plan` says. Of the circumstances it goes by those that the strategy goes by.
+    """
+    alias, orders = known.alias, known.orders
+    order = STRATEGIES[alias.strategy](known.targets, circumstances)
+    names = tuple([target.name for target in order])
+    found = orders.get(names)
+    if found is None:
+        if len(orders) >= _ORDERS_KEPT:
+            orders.clear()
+        found = orders[names] = Plan(alias, known.asked, tuple(order))
+    return found
 
 
 def served(plan: Plan) -> Plan:

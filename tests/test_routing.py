@@ -23,6 +23,7 @@ from relay.routing import (
     Routes,
     Strategy,
     Target,
+    drawn,
     fallback,
     matches,
     plan,
@@ -497,6 +498,51 @@ def test_tiers_are_asked_in_order_whatever_the_strategy(given: Alias, now: Circu
 
     rows = [each.model.partition(".")[0] for each in found.targets]
     assert sorted(rows) == rows
+
+
+untagged = st.builds(Target, texts, st.sampled_from("mn"), st.integers(1, 9))
+open_tiers = st.lists(untagged, min_size=1, max_size=5, unique_by=lambda target: target.name).map(
+    lambda made: (tuple(made),)
+)
+open_aliases = st.builds(Alias, st.just("x"), open_tiers, strategy=st.sampled_from(sorted(STRATEGIES)))
+
+
+@given(given=open_aliases, now=circumstances)
+def test_in_peace_a_plan_is_drawn_from_those_that_were_made(given: Alias, now: Circumstances) -> None:
+    """The same that would be made anew, whatever was drawn before."""
+    calm = replace(now, ill={}, unusable={})
+    known = Routes.of([given]).plan(given.name)
+    assert given.is_open
+    for chance in (*range(5), now.chance):
+        at_present = replace(calm, chance=chance)
+        assert plan(given, given.name, at_present) == drawn(known, at_present)
+        assert plan(given, given.name, at_present).told == drawn(known, at_present).told
+
+
+def test_orders_without_end_are_not_all_remembered() -> None:
+    given = shared("weighted", *(to(f"up/{number}") for number in range(6)))
+    known = Routes.of([given]).plan(given.name)
+
+    found = {drawn(known, Circumstances(chance=chance)).targets for chance in chances(2000)}
+
+    assert len(found) > 300
+    assert len(known.orders) <= 128
+
+
+OPEN: dict[str, tuple[Alias, bool]] = {
+    "a tier": (shared("weighted", to("a/m"), to("b/m")), True),
+    "two tiers": (Alias("x", ((to("a/m"), to("b/m")), (to("c/m"),)), strategy="weighted"), False),
+    "a tag": (shared("weighted", to("a/m", 1, "eu"), to("b/m")), False),
+    "one twice": (shared("weighted", to("a/m"), to("a/m", 3)), False),
+    "by the asked name": (shared("weighted", to("a/*"), to("b/m")), False),
+}
+
+
+@pytest.mark.parametrize("case", OPEN)
+def test_what_an_open_alias_is(case: str) -> None:
+    given, is_open = OPEN[case]
+
+    assert is_open == given.is_open
 
 
 @given(session=st.binary(min_size=1), count=st.integers(2, 6), data=st.data())

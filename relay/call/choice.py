@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from relay import ask as asking
 from relay import routing
@@ -25,6 +26,8 @@ def choose(account: Account, ask: Ask, health: Health) -> Plan:
     if plan.fixed and not (health.ill and _concerned(plan, account, health)):
         return plan
     alias = plan.alias
+    if alias.is_open and (drawn := _drawn(plan, account, ask, health)) is not None:
+        return drawn
     targets = routing.filled(alias.targets, model)  # a fixed plan has lost those that are switched off
     account.plan = found = routing.plan(alias, model, circumstances(account, ask, targets, health, alias.strategy))
     return routing.served(found)
@@ -42,15 +45,33 @@ def circumstances(
         until = upstream.credentials.limited(target.model, now) if upstream else None
         if until is not None:
             resting[target.name] = f"rate limited for {until - now:.1f} s more"
-    return Circumstances(
+    return replace(
+        _in_peace(account, ask, health, strategy, [upstream for upstream in known.values() if upstream is not None]),
         tags=frozenset(account.key.tags) if account.key else frozenset(),
-        chance=random.getrandbits(128),
-        session=session_of(account.head, ask) if strategy == "sticky" else b"",
         unusable={name: why for name, found in known.items() if (why := _unusable(name, found, setup)) is not None},
         ill=resting,
-        busy={name: upstream.engine.running for name, upstream in known.items() if upstream is not None},
-        first_byte=health.first_bytes(now) if strategy == "fastest" else {},
     )
+
+
+def _in_peace(
+    account: Account, ask: Ask, health: Health, strategy: Strategy, upstreams: Sequence[Upstream]
+) -> Circumstances:
+    """What it depends on where everybody can be asked, by everybody."""
+    return Circumstances(
+        chance=random.getrandbits(128),
+        session=session_of(account.head, ask) if strategy == "sticky" else b"",
+        busy={upstream.name: upstream.engine.running for upstream in upstreams},
+        first_byte=health.first_bytes(time.perf_counter()) if strategy == "fastest" else {},
+    )
+
+
+def _drawn(plan: Plan, account: Account, ask: Ask, health: Health) -> Plan | None:
+    """The plan where that is so, as nearly always; None where it has to be looked at closely."""
+    found = [account.setup.upstreams.get(target.upstream) for target in plan.targets]
+    upstreams = [upstream for upstream in found if upstream is not None and upstream.credentials.untroubled]
+    if health.ill or len(upstreams) < len(found):
+        return None
+    return routing.drawn(plan, _in_peace(account, ask, health, plan.alias.strategy, upstreams))
 
 
 def _concerned(plan: Plan, account: Account, health: Health) -> bool:

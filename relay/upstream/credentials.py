@@ -89,6 +89,11 @@ class Credentials:
         """Whether every key is out."""
         return all(credential.refused is not None for credential in self._all)
 
+    @property
+    def untroubled(self) -> bool:
+        """Whether no key is out or was ever rate limited."""
+        return not any(credential.rests or credential.refused for credential in self._all)
+
     def limited(self, model: str, now: float) -> float | None:
         """When the first can serve `model` again; None where one can now, or where every key is out."""
         return None if self.spare(model, now) else self.resting(model, now)
