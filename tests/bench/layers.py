@@ -32,6 +32,7 @@ LAYERS: Mapping[str, str] = {
     "relay.call.refrain": "answer",
     "relay.call.sink": "answer",
     "relay.sse": "answer",
+    "relay.estimate": "answer",
     "relay.usage": "answer",
     "relay.call.account": "record",
     "relay.record": "record",
