@@ -67,9 +67,11 @@ def _in_peace(
 
 def _drawn(plan: Plan, account: Account, ask: Ask, health: Health) -> Plan | None:
     """The plan where that is so, as nearly always; None where it has to be looked at closely."""
+    if health.ill:
+        return None
     found = [account.setup.upstreams.get(target.upstream) for target in plan.targets]
     upstreams = [upstream for upstream in found if upstream is not None and upstream.credentials.untroubled]
-    if health.ill or len(upstreams) < len(found):
+    if len(upstreams) < len(found):
         return None
     return routing.drawn(plan, _in_peace(account, ask, health, plan.alias.strategy, upstreams))
 

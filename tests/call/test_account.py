@@ -166,6 +166,21 @@ SAID: dict[str, tuple[Usage | None, Endpoint, tuple[int | None, int | None] | No
 }
 
 
+@pytest.mark.parametrize("case", SAID)
+def test_what_the_upstream_said_is_not_estimated(tmp_path: Path, case: str) -> None:
+    usage, endpoint, expected = SAID[case]
+    noted = account(Journal(tmp_path), begun(endpoint=endpoint), target=REAL, ask=ask(BODY), status=200, usage=usage)
+    noted.tries, noted.words = [WORKED], len("Hello")
+
+    noted.settle("ok")
+
+    (record,) = (entry.record for entry in entries(noted.journal))
+    assert expected == (record.why and record.why.estimate)
+    assert (usage or Usage()) == Usage(record.input_tokens, record.output_tokens)
+    source = "upstream" if expected is None else "estimated"
+    assert source == record.usage_source
+
+
 def test_nothing_may_have_been_taken(tmp_path: Path) -> None:
     noted = account(Journal(tmp_path), target=REAL, ask=ask(BODY), status=200, usage=Usage(0, 0))
     noted.tries = [WORKED]
@@ -196,21 +211,6 @@ def test_what_goes_through_unread_has_no_estimate(tmp_path: Path) -> None:
     noted.settle("ok")
 
     assert (Usage(9, None), None) == (noted.estimated, noted.cost)
-
-
-@pytest.mark.parametrize("case", SAID)
-def test_what_the_upstream_said_is_not_estimated(tmp_path: Path, case: str) -> None:
-    usage, endpoint, expected = SAID[case]
-    noted = account(Journal(tmp_path), begun(endpoint=endpoint), target=REAL, ask=ask(BODY), status=200, usage=usage)
-    noted.tries, noted.words = [WORKED], len("Hello")
-
-    noted.settle("ok")
-
-    (record,) = (entry.record for entry in entries(noted.journal))
-    assert expected == (record.why and record.why.estimate)
-    assert (usage or Usage()) == Usage(record.input_tokens, record.output_tokens)
-    source = "upstream" if expected is None else "estimated"
-    assert source == record.usage_source
 
 
 KEPT: dict[Keep, tuple[bytes | None, bytes | None]] = {
