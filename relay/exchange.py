@@ -25,7 +25,7 @@ Lines = bytes  # headers as they stand in a head: each `name: value` with its li
 Body = bytes | tuple[bytes | memoryview, ...]  # of a request: whole, or a long one in pieces, of which few were copied
 Upload = Body | AsyncIterable[bytes]  # and one of unknown length as it comes
 Take = Callable[[bytes, bool], bool]
-Chunk = Callable[[bytes, int], bool]  # of a whole chunk of HTTP/1.1 as it stands, and where the piece in it begins
+Chunk = Callable[[bytes, int], bool]  # of a chunk of HTTP/1.1 as it stands, and where the piece in it begins
 Drained = Callable[[], Awaitable[None]]
 
 
@@ -76,8 +76,9 @@ class Reply(Protocol):
     async def pump(self, take: Take, drained: Drained, chunk: Chunk | None = None, /) -> None:
         """Call `take` for every piece, the last one (perhaps empty) with last=True; return then, and await nothing.
 
-        A client that has the last piece may ask again at once, over the same connection. A piece that came as one
-        whole chunk is offered to `chunk` first, so that it need not be framed anew: True if that has dealt with it.
+        A client that has the last piece may ask again at once, over the same connection. What begins as one chunk of
+        its size is offered to `chunk` first, so that it need not be framed anew: True if that has dealt with it,
+        having seen that it ends as one.
 
         Raises UpstreamError when the body ends early, UpstreamTimeout when it stalls. Cancelled, it closes the
         connection at once and without an await.

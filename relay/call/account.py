@@ -30,6 +30,7 @@ _GIVEN_UP = frozenset({"client_disconnect", "upstream_timeout", "refused"})
 _UNREAD = Ask(b"", {}, None, stream=False)
 _NOWHERE = Target("", "")
 _NO_PLAN = Plan(Alias("", ()), "", ())
+_UNCOUNTED_MAX = 8192  # bytes of events whose words are counted later, if at all
 _UNEDITED = Edited(b"", (), asks_usage=False)
 
 
@@ -43,7 +44,7 @@ class Account:
         "ask", "asked_at", "at", "began", "bytes_out", "call", "content_type", "cost", "edited", "error",
         "estimated", "first_at", "head", "hint", "id", "journal", "keep", "kept", "key", "last_at", "lease", "outcome",
         "plan", "ready_at", "repeated", "response", "settled_at", "setup", "status", "target", "tries",
-        "unread", "usage", "words",
+        "uncounted", "unread", "usage", "words",
     )  # fmt: skip
 
     head: Head  # these are there once it is opened
@@ -69,8 +70,9 @@ class Account:
         self.tries: list[Try] = []
         self.usage: Usage | None = None  # as the upstream states it,
         self.estimated: Usage | None = None  # and with what it left unsaid, or said against all reason
-        self.words = 0  # bytes of them that the answer brought so far,
-        self.unread = False  # unless it goes through as it comes, and nobody looks for them
+        self.words = 0  # bytes of them that were counted in the answer so far,
+        self.uncounted = b""  # and the events of a stream in which they were not yet;
+        self.unread = False  # it goes through as it comes, and nobody looks for them
         self.cost: int | None = None  # in nano-dollars, rounded up; known once it is settled, if price and usage are
         self.status = 499  # of a client that left before it saw one
         self.content_type: str | None = None
@@ -102,6 +104,18 @@ class Account:
         if self.keep != "none":
             self.keeps(piece)
 
+    def hears(self, events: bytes) -> None:
+        """Note whole events of a stream. Nearly always the upstream counts their words itself: so that is put off."""
+        self.uncounted += events
+        if len(self.uncounted) > _UNCOUNTED_MAX:
+            self.spoken()
+
+    def spoken(self) -> int:
+        """How many bytes of words the answer brought so far."""
+        self.words += estimate.spoken(self.uncounted)
+        self.uncounted = b""
+        return self.words
+
     def keeps(self, piece: bytes) -> None:
         """Keep a piece of the answer's body for the log, while there is not enough of it."""
         if self.kept <= kept(self.status):
@@ -116,7 +130,7 @@ class Account:
 
     def starts_over(self) -> None:
         """Forget what another try brought, of which nothing went to the client."""
-        self.usage, self.words = None, 0
+        self.usage, self.words, self.uncounted = None, 0, b""
         self.last_at = 0
 
     def is_spent(self, wait: float | None) -> bool:
@@ -205,13 +219,13 @@ class Account:
         Some say at a stream's begin that nothing was written yet: of one that is cut that was the last word.
         """
         endpoint, given, made = self.head.endpoint, stated.input, stated.output
-        speaks = endpoint.finishes and (made is None or self.words > made == 0)
+        speaks = endpoint.finishes and (made is None or (made == 0 and self.spoken() > 0))
         if self.ask is None or not self._is_worked_on() or (given is not None and not speaks):
             return None
         if given is None:
             given = estimate.prompt(self.ask.body, self.ask.fields)
         if speaks and not self.unread:
-            made = estimate.tokens(self.words)
+            made = estimate.tokens(self.spoken())
         return Usage(given, made, stated.cached, stated.reasoning)
 
     def _is_worked_on(self) -> bool:

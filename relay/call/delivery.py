@@ -227,29 +227,19 @@ class Stream(msgspec.Struct, eq=False):
             self.account.last_at = time.perf_counter_ns()
             out += completed(self.splitter.rest())
         if out:
-            if self.begun:
-                self.account.words += estimate.spoken(out)
             if last or self.alias is not None or not self._is_plain(out):
                 out = self._read(out)
         elif self.splitter.is_large:
             return self._let_go()
-        if not self.begun:
+        first = not self.begun
+        if first:
             out, self.early = self.early + out, b""
             if not self._begin(out, last):
                 self.aside = self.fault is not None
                 return self.aside
-            return self._send_first(out, last)
-        return self._send(out, last)
-
-    def _send_first(self, out: bytes, last: bool) -> bool:
-        """What comes first is in a hurry: its words are counted once they are out, unless with it all is settled."""
-        settled = last or self.meter.done
-        if settled:
-            self.account.words += estimate.spoken(out)
         held = self._send(out, last)
-        if not settled:
-            self.account.words += estimate.spoken(out)
-        self._once_begun()
+        if first:
+            self._once_begun()
         return held
 
     def _let_go(self) -> bool:
@@ -336,6 +326,7 @@ class Stream(msgspec.Struct, eq=False):
 
     def _send(self, out: bytes, last: bool) -> bool:
         account, meter = self.account, self.meter
+        account.hears(out)
         if last and not (meter.done or meter.finished or meter.errored) and account.head.endpoint.finishes:
             self._cut("incomplete", self._too_early(), out)
             return False

@@ -33,7 +33,7 @@ class Refrain(msgspec.Struct, eq=False):
         words = plain.find(_WORDS) + len(_WORDS)
         end = plain.find(b'"', words)
         if words >= len(_WORDS) and plain[end - 1 : end] != b"\\" and plain.find(b"\n\n") == len(plain) - 2:
-            self.before, self.after = plain[:words], plain[end:] + b"\r\n"  # as a chunk ends
+            self.before, self.after = plain[:words], plain[end:] + b"\r\n"  # as its chunk has to end
             self.begin, self.tail = words, len(self.after)
 
     def chunk(self, framed: bytes, begin: int) -> bool:

@@ -235,20 +235,24 @@ class Connection(Reading, asyncio.Protocol):
         self._transport = Outgoing(transport, self._outbox)  # type: ignore[arg-type]  # asyncio types the base only
 
     def data_received(self, data: bytes) -> None:
-        if not self.busy:  # nobody asked: a server that talks first is not trusted with the next request
-            self.close()
-            return
-        if self._between:
-            size, chunk = len(data), self._chunk
-            if chunk is not None and size < SIZED:
+        chunk = self._chunk
+        if chunk is not None and self._between:
+            size = len(data)
+            if size < SIZED:
                 line = BEGINNINGS[size]
                 begin = len(line)
-                if data[:begin] == line and data[-2:] == b"\r\n":  # as `piece_in` has it, without a call for each chunk
-                    self._came += size
-                    if not chunk(data, begin):
+                if data[:begin] == line:  # as `piece_in` has it, without a call for each chunk
+                    if chunk(data, begin):
+                        self._came += size
+                        return
+                    if data[-2:] == b"\r\n":
+                        self._came += size
                         self._body.append(data[begin:-2])
                         self._after_read()
-                    return
+                        return
+        elif not self.busy:  # nobody asked: a server that talks first is not trusted with the next request
+            self.close()
+            return
         elif self._clean and (self._uploaded or self._is_sent()) and (body := self._repeat.body(data)) is not None:
             waiting = self._bell
             if waiting is not None and not waiting.done():  # else who waited is being cancelled

@@ -277,7 +277,7 @@ def test_a_chunk_like_the_last_one_goes_out_as_it_stands(tmp_path: Path) -> None
     assert len(said) == world.sink.chunks  # the first of all goes the long way, and so does the one that is learnt
     assert b"".join([FIRST, FIRST, *said, FINISH, DONE]) == world.sink.body == world.kept()
     assert [len(world.sink.body)] == [record.bytes_out for record in world.records()]
-    assert len("你好".encode()) * 2 + len("onetwo") + len(b"\\n") == world.account.words
+    assert len("你好".encode()) * 2 + len("onetwo") + len(b"\\n") == world.account.spoken()
 
 
 THOUGHTS = chunk(choices=[{"index": 0, "delta": {"reasoning_content": "well"}, "finish_reason": None}])
@@ -296,7 +296,7 @@ def test_the_words_of_a_stream_are_counted_however_it_comes(
 
     world.play(reads, CUT, framed=framed)
 
-    assert len("你好".encode()) * 302 + len("well") == world.account.words
+    assert len("你好".encode()) * 302 + len("well") == world.account.spoken()
 
 
 def test_what_completes_a_stream_is_recorded_before_it_is_sent(tmp_path: Path) -> None:

@@ -99,6 +99,15 @@ def test_what_is_not_the_same_is_not_taken(sing: Sing, other: str) -> None:
     assert ([], 0, []) == (way.sent, account.bytes_out, account.response)
 
 
+def test_what_does_not_end_as_a_chunk_is_not_taken(sing: Sing) -> None:
+    refrain, _, way = sing("none")
+    refrain.learn(EVENT % b"one")
+    framed = piece(EVENT % b"two")
+
+    assert not refrain.chunk(framed[:-2] + b"\n\n", framed.find(b"d"))
+    assert not way.sent
+
+
 @pytest.mark.parametrize("event", [EVENT % b"a\\", (EVENT % b"one") * 2, b"data: {}\n\n"])
 def test_what_is_no_event_with_words_is_not_learnt(sing: Sing, event: bytes) -> None:
     refrain, _, _ = sing("none")

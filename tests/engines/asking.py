@@ -34,6 +34,8 @@ class Taker:
         return self.hold
 
     def chunk(self, framed: bytes, begin: int) -> bool:
+        if not framed.endswith(b"\r\n"):
+            return False
         assert framed == piece(unframed(framed, begin))
         self.framed += 1
         return not self.hold and not self.take(unframed(framed, begin), False)

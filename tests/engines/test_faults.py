@@ -112,14 +112,19 @@ async def test_a_body_without_length_that_is_reset_is_not_whole(build: Build) ->
     assert taker.lasts == 0
 
 
-async def test_garbage_in_the_middle(build: Build) -> None:
+@pytest.mark.parametrize(
+    ("garbage", "came"),
+    [(b"zz\r\n", b"so far"), (chunk(b"torn")[:-2] + b"zz", b"so fartorn")],
+    ids=["no size of a chunk", "no end of a chunk"],
+)
+async def test_garbage_in_the_middle(build: Build, garbage: bytes, came: bytes) -> None:
     taker = Taker()
-    async with peer(stuck(CHUNKED, chunk(b"so far"), b"zz\r\n")) as server:
+    async with peer(stuck(CHUNKED, chunk(b"so far"), garbage)) as server:
         reply = await build(server.url).open(*post())
         with pytest.raises(UpstreamError, match=r"^Upstream 'up' sent something that is not HTTP\.$"):
             await reply.pump(taker.take, taker.drained, taker.chunk)
         await server.talks[0].gone.wait()
-    assert (b"so far", 0) == (taker.body, taker.lasts)
+    assert (came, 0) == (taker.body, taker.lasts)
 
 
 @pytest.mark.parametrize(
