@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -147,7 +147,7 @@ class Upstream:
         self.port = 0
         self._patience = patience
         self.left: dict[int, float] = {}  # connection number -> when its read side saw EOF or RST
-        self._seen: list[Seen] = []
+        self._seen: defaultdict[str, list[Seen]] = defaultdict(list)  # by model: thousands, asked for again and again
         self._scripts: dict[str, deque[Sequence[Step]]] = {}
         self._numbers = count(1)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="scripted upstream")
@@ -174,7 +174,7 @@ class Upstream:
         self._scripts[model].append(steps)
 
     def requests(self, model: str) -> list[Seen]:
-        return [seen for seen in self._seen if seen.model == model]
+        return list(self._seen.get(model, ()))
 
     async def _serve(self) -> None:
         over = asyncio.Event()
@@ -194,8 +194,9 @@ class Upstream:
         try:
             while not writer.is_closing():
                 seen = Seen(*await asyncio.wait_for(_read(ear), patience), number, time.monotonic())
-                self._seen.append(seen)
-                await self._perform(self._script(seen.model), ear, writer)
+                model = seen.model
+                self._seen[model].append(seen)
+                await self._perform(self._script(model), ear, writer)
                 patience = self._patience()
         except TimeoutError:
             pass

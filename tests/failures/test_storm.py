@@ -363,10 +363,10 @@ def test_a_storm(start: Start, upstreams: dict[str, Upstream], between: FaultPro
 
 def assert_room_for_all(relay: RelayProcess, upstreams: Mapping[str, Upstream]) -> int:
     """As many requests as are allowed run at once, and not one more. Returns how many were sent."""
-    event_and_pause = (piece(event({"choices": []})), Pause(0.2))
+    event_and_pause = (piece(event({"choices": []})), Pause(0.1))  # of the 0.3 s that an upstream may be silent
     names = [name for name in upstreams for _ in range(AT_ONCE)]
     for upstream in upstreams.values():
-        upstream.play("hold", opening(), *event_and_pause * 5, piece(FINISH + DONE), END)
+        upstream.play("hold", opening(), *event_and_pause * 25, piece(FINISH + DONE), END)
     with ExitStack() as stack:
         clients = [stack.enter_context(relay.connect()) for _ in names]
         for client, name in zip(clients, names, strict=True):
