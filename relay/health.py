@@ -155,7 +155,10 @@ class Health:
             pulse.first_byte_ms = first_byte_ms
         else:
             pulse.first_byte_ms += (first_byte_ms - pulse.first_byte_ms) * STEP
-        if self.ill or self.policy.first_byte is not None:
+        bound = self.policy.first_byte
+        if bound is not None:
+            pulse.time(first_byte_ms)
+        if self.ill or (bound is not None and pulse.mean_ms > bound * 1000):
             self._consider(name, first_byte_ms, now)
 
     def doubts(self, name: str) -> bool:
@@ -240,7 +243,6 @@ class Health:
 
     def _consider(self, name: str, first_byte_ms: float, now: float) -> None:
         """Whether an answer makes it well, or was one too slow."""
-        self._pulses[name].time(first_byte_ms)
         illness = self.ill.get(name)
         if illness is None:
             self._swap(name, fallen(self._pulses[name], None, self.policy, now))

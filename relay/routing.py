@@ -10,7 +10,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from itertools import accumulate, chain, starmap
+from itertools import chain, starmap
 from math import log
 from typing import Literal
 
@@ -105,7 +105,7 @@ class Plan:
     dropped: tuple[Dropped, ...] = ()
     fixed: bool = False
     fallbacks: Mapping[str, "Plan"] = field(default_factory=dict)
-    orders: dict[tuple[str, ...], "Plan"] = field(init=False, repr=False, compare=False, default_factory=dict)
+    orders: dict[tuple[int, ...], "Plan"] = field(init=False, repr=False, compare=False, default_factory=dict)
     told: bytes = field(init=False, repr=False, compare=False)
     renamed: str | None = field(init=False, repr=False, compare=False)
 
@@ -129,8 +129,7 @@ def _asked(plan: Plan) -> dict[str, object]:
     return {"targets": [target.name for target in plan.targets], "dropped": plan.dropped}
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(msgspec.Struct, frozen=True):
     """All that a plan depends on beside the configuration.
 
     `tags` are the caller's; `chance` is 128 random bits; `session` is the same for all of a conversation, and empty
@@ -141,10 +140,10 @@ class Circumstances:
     tags: frozenset[str] = frozenset()
     chance: int = 0
     session: bytes = b""
-    unusable: Mapping[str, str] = field(default_factory=dict)
-    ill: Mapping[str, str] = field(default_factory=dict)
-    busy: Mapping[str, int] = field(default_factory=dict)
-    first_byte: Mapping[str, float] = field(default_factory=dict)
+    unusable: Mapping[str, str] = {}
+    ill: Mapping[str, str] = {}
+    busy: Mapping[str, int] = {}
+    first_byte: Mapping[str, float] = {}
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -244,12 +243,12 @@ def drawn(known: Plan, circumstances: Circumstances) -> Plan:
     """
     alias, orders = known.alias, known.orders
     order = STRATEGIES[alias.strategy](known.targets, circumstances)
-    names = tuple([target.name for target in order])
-    found = orders.get(names)
+    which = tuple(map(id, order))  # they are those of `known`, and live as long
+    found = orders.get(which)
     if found is None:
         if len(orders) >= _ORDERS_KEPT:
             orders.clear()
-        found = orders[names] = Plan(alias, known.asked, tuple(order))
+        found = orders[which] = Plan(alias, known.asked, tuple(order))
     return found
 
 
@@ -331,17 +330,31 @@ def _in_order(targets: Sequence[Target], _: Circumstances) -> Sequence[Target]:
 def _weighted(targets: Sequence[Target], circumstances: Circumstances) -> Sequence[Target]:
     """Drawn by weight without putting back. Where so many are drawn that chance runs out, the rest come as written."""
     left, drawn, chance = list(targets), [], circumstances.chance
-    while left:
-        shares = list(accumulate(target.weight for target in left))
-        chance, share = divmod(chance, shares[-1])
-        drawn.append(left.pop(bisect(shares, share)))
-    return drawn
+    shares = 0
+    for target in targets:
+        shares += target.weight
+    while len(left) > 1:
+        chance, share = divmod(chance, shares)
+        place = 0
+        while share >= left[place].weight:
+            share -= left[place].weight
+            place += 1
+        drawn.append(left.pop(place))
+        shares -= drawn[-1].weight
+    return drawn + left
 
 
 def _least_busy(targets: Sequence[Target], circumstances: Circumstances) -> Sequence[Target]:
     """The upstream with the fewest running requests for its weight first; equal ones as they are drawn."""
+    order: list[Target] = []
+    loads: list[float] = []
     busy = circumstances.busy
-    return sorted(_weighted(targets, circumstances), key=lambda target: busy.get(target.upstream, 0) / target.weight)
+    for target in _weighted(targets, circumstances):
+        load = busy.get(target.upstream, 0) / target.weight
+        place = bisect(loads, load)  # behind those that are as busy
+        loads.insert(place, load)
+        order.insert(place, target)
+    return order
 
 
 def _fastest(targets: Sequence[Target], circumstances: Circumstances) -> Sequence[Target]:

@@ -12,6 +12,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as changed
 
 from relay.errors import ModelNotAllowed, ModelNotFound
 from relay.routing import (
@@ -500,6 +501,16 @@ def test_tiers_are_asked_in_order_whatever_the_strategy(given: Alias, now: Circu
     assert sorted(rows) == rows
 
 
+@given(given=st.lists(targets, max_size=5), now=circumstances)
+def test_those_that_are_equally_busy_are_drawn(given: list[Target], now: Circumstances) -> None:
+    by_chance = STRATEGIES["weighted"](given, now)
+
+    def load(target: Target) -> float:
+        return now.busy.get(target.upstream, 0) / target.weight
+
+    assert sorted(by_chance, key=load) == STRATEGIES["least_busy"](given, now)
+
+
 untagged = st.builds(Target, texts, st.sampled_from("mn"), st.integers(1, 9))
 open_tiers = st.lists(untagged, min_size=1, max_size=5, unique_by=lambda target: target.name).map(
     lambda made: (tuple(made),)
@@ -510,11 +521,11 @@ open_aliases = st.builds(Alias, st.just("x"), open_tiers, strategy=st.sampled_fr
 @given(given=open_aliases, now=circumstances)
 def test_in_peace_a_plan_is_drawn_from_those_that_were_made(given: Alias, now: Circumstances) -> None:
     """The same that would be made anew, whatever was drawn before."""
-    calm = replace(now, ill={}, unusable={})
+    calm = changed(now, ill={}, unusable={})
     known = Routes.of([given]).plan(given.name)
     assert given.is_open
     for chance in (*range(5), now.chance):
-        at_present = replace(calm, chance=chance)
+        at_present = changed(calm, chance=chance)
         assert plan(given, given.name, at_present) == drawn(known, at_present)
         assert plan(given, given.name, at_present).told == drawn(known, at_present).told
 

@@ -2,8 +2,9 @@
 
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
 
 from relay import ask as asking
 from relay import routing
@@ -45,22 +46,21 @@ def circumstances(
         until = upstream.credentials.limited(target.model, now) if upstream else None
         if until is not None:
             resting[target.name] = f"rate limited for {until - now:.1f} s more"
+    busy = {upstream.name: upstream.engine.running for upstream in known.values() if upstream is not None}
     return replace(
-        _in_peace(account, ask, health, strategy, [upstream for upstream in known.values() if upstream is not None]),
+        _in_peace(account, ask, health, strategy, busy),
         tags=frozenset(account.key.tags) if account.key else frozenset(),
         unusable={name: why for name, found in known.items() if (why := _unusable(name, found, setup)) is not None},
         ill=resting,
     )
 
 
-def _in_peace(
-    account: Account, ask: Ask, health: Health, strategy: Strategy, upstreams: Sequence[Upstream]
-) -> Circumstances:
+def _in_peace(account: Account, ask: Ask, health: Health, strategy: Strategy, busy: Mapping[str, int]) -> Circumstances:
     """What it depends on where everybody can be asked, by everybody."""
     return Circumstances(
         chance=random.getrandbits(128),
         session=session_of(account.head, ask) if strategy == "sticky" else b"",
-        busy={upstream.name: upstream.engine.running for upstream in upstreams},
+        busy=busy,
         first_byte=health.first_bytes(time.perf_counter()) if strategy == "fastest" else {},
     )
 
@@ -69,11 +69,13 @@ def _drawn(plan: Plan, account: Account, ask: Ask, health: Health) -> Plan | Non
     """The plan where that is so, as nearly always; None where it has to be looked at closely."""
     if health.ill:
         return None
-    found = [account.setup.upstreams.get(target.upstream) for target in plan.targets]
-    upstreams = [upstream for upstream in found if upstream is not None and upstream.credentials.untroubled]
-    if len(upstreams) < len(found):
-        return None
-    return routing.drawn(plan, _in_peace(account, ask, health, plan.alias.strategy, upstreams))
+    known, busy = account.setup.upstreams, {}
+    for target in plan.targets:
+        upstream = known.get(target.upstream)
+        if upstream is None or not upstream.credentials.untroubled:
+            return None
+        busy[upstream.name] = upstream.engine.running
+    return routing.drawn(plan, _in_peace(account, ask, health, plan.alias.strategy, busy))
 
 
 def _concerned(plan: Plan, account: Account, health: Health) -> bool:

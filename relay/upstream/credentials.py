@@ -92,7 +92,10 @@ class Credentials:
     @property
     def untroubled(self) -> bool:
         """Whether no key is out or was ever rate limited."""
-        return not any(credential.rests or credential.refused for credential in self._all)
+        for credential in self._all:  # noqa: SIM110  # every request asks: of one alone, `any` takes thrice as long
+            if credential.rests or credential.refused:
+                return False
+        return True
 
     def limited(self, model: str, now: float) -> float | None:
         """When the first can serve `model` again; None where one can now, or where every key is out."""
