@@ -10,7 +10,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from itertools import chain, starmap
+from itertools import accumulate, chain, starmap
 from math import log
 from typing import Literal
 
@@ -330,31 +330,17 @@ def _in_order(targets: Sequence[Target], _: Circumstances) -> Sequence[Target]:
 def _weighted(targets: Sequence[Target], circumstances: Circumstances) -> Sequence[Target]:
     """Drawn by weight without putting back. Where so many are drawn that chance runs out, the rest come as written."""
     left, drawn, chance = list(targets), [], circumstances.chance
-    shares = 0
-    for target in targets:
-        shares += target.weight
     while len(left) > 1:
-        chance, share = divmod(chance, shares)
-        place = 0
-        while share >= left[place].weight:
-            share -= left[place].weight
-            place += 1
-        drawn.append(left.pop(place))
-        shares -= drawn[-1].weight
+        shares = list(accumulate([target.weight for target in left]))
+        chance, share = divmod(chance, shares[-1])
+        drawn.append(left.pop(bisect(shares, share)))
     return drawn + left
 
 
 def _least_busy(targets: Sequence[Target], circumstances: Circumstances) -> Sequence[Target]:
     """The upstream with the fewest running requests for its weight first; equal ones as they are drawn."""
-    order: list[Target] = []
-    loads: list[float] = []
     busy = circumstances.busy
-    for target in _weighted(targets, circumstances):
-        load = busy.get(target.upstream, 0) / target.weight
-        place = bisect(loads, load)  # behind those that are as busy
-        loads.insert(place, load)
-        order.insert(place, target)
-    return order
+    return sorted(_weighted(targets, circumstances), key=lambda target: busy.get(target.upstream, 0) / target.weight)
 
 
 def _fastest(targets: Sequence[Target], circumstances: Circumstances) -> Sequence[Target]:
