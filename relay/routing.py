@@ -339,8 +339,10 @@ def _weighted(targets: Sequence[Target], circumstances: Circumstances) -> Sequen
 
 def _least_busy(targets: Sequence[Target], circumstances: Circumstances) -> Sequence[Target]:
     """The upstream with the fewest running requests for its weight first; equal ones as they are drawn."""
-    busy = circumstances.busy
-    return sorted(_weighted(targets, circumstances), key=lambda target: busy.get(target.upstream, 0) / target.weight)
+    busy, drawn = circumstances.busy, _weighted(targets, circumstances)
+    if not any(busy.values()):  # who asks alone is in a hurry
+        return drawn
+    return sorted(drawn, key=lambda target: busy.get(target.upstream, 0) / target.weight)
 
 
 def _fastest(targets: Sequence[Target], circumstances: Circumstances) -> Sequence[Target]:
